@@ -1,0 +1,325 @@
+# BSD-3-Clause, see LICENSE
+"""TraceOptions: every parameter of a trace once, with its default, bounds, unit and help text.
+
+The command, the Nornir task and the Ansible module read their options from ``PARAMETERS``, so that all
+of them accept and refuse the same values in the same words.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+from dataclasses import dataclass, field, fields
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from .errors import OptionError
+
+__all__ = ("FLAG_BITS", "PARAMETERS", "Parameter", "TraceOptions", "canonical_flags", "is_address")
+
+#: The bits of the TCP header's control field, least significant first (RFC 9293 section 3.1, RFC 3168 for ECE and CWR).
+FLAG_BITS = {"FIN": 0x01, "SYN": 0x02, "RST": 0x04, "PSH": 0x08, "ACK": 0x10, "URG": 0x20, "ECE": 0x40, "CWR": 0x80}
+
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
+_INTERFACE = re.compile(r"[^\s/:\x00-\x1f\x7f]{1,15}\Z", re.ASCII)
+_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One option of a trace, as the fronts present it.
+
+    Attributes:
+        name: the option's name, the same in every front.
+        kind: ``host``, ``integer``, ``number``, ``boolean``, ``choice``, ``interface`` or ``flags``.
+        default: the value that holds when the option is not given.
+        minimum, maximum: the bounds of an integer or a number, both included; None for other kinds.
+        choices: the values of a choice; empty for other kinds.
+        optional: whether None is a value, and so means "as the system or the probe decides".
+        unit: the unit of a number, for the reader.
+        help: what the option does, in one sentence.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    minimum: Optional[float]
+    maximum: Optional[float]
+    choices: Tuple[Any, ...]
+    optional: bool
+    unit: str
+    help: str
+
+    @property
+    def rule(self) -> str:
+        """What a value must be, as the end of the sentence "... is not ...": ``between 1 and 255``."""
+        if self.kind in ("integer", "number"):
+            rule = "between {:g} and {:g}".format(self.minimum, self.maximum)
+            return rule + (" " + self.unit if self.unit in ("s", "bytes") else "")
+        if self.kind == "choice":
+            return "one of " + ", ".join(str(choice) for choice in self.choices)
+        return {
+            "host": "a host name or an IP address",
+            "boolean": "true or false",
+            "interface": "an interface name (1 to 15 characters, no space, '/' or ':')",
+            "flags": "a list of TCP flags from " + ", ".join(FLAG_BITS),
+        }[self.kind]
+
+
+def _option(
+    kind: str,
+    default: Any,
+    text: str,
+    *,
+    minimum: Optional[float] = None,
+    maximum: Optional[float] = None,
+    choices: Tuple[Any, ...] = (),
+    optional: bool = False,
+    unit: str = "",
+) -> Any:
+    metadata = {
+        "kind": kind,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "optional": optional,
+        "unit": unit,
+        "help": text,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TraceOptions:
+    """All that one trace is asked to do; frozen, hashable and valid from its construction on.
+
+    The arguments are listed with their bounds and units in ``PARAMETERS``; ``destination`` alone has no usable default.
+
+    Raises:
+        OptionError: names every option that breaks its rule, before anything was opened or sent.
+    """
+
+    destination: str = _option("host", "", "Host name or address to trace to.")
+    port: int = _option("integer", 80, "TCP port at the destination.", minimum=1, maximum=65535)
+    family: Optional[int] = _option(
+        "choice", None, "IP version to use; by default the first that the name resolves to.", choices=(4, 6), optional=True
+    )
+    first_ttl: int = _option("integer", 1, "TTL (hop limit) to start from.", minimum=1, maximum=255)
+    max_ttl: int = _option("integer", 30, "TTL (hop limit) to stop at.", minimum=1, maximum=255)
+    queries: int = _option("integer", 3, "Queries for each hop.", minimum=1, maximum=50)
+    wait: float = _option(
+        "number",
+        3.0,
+        "Longest time to wait for the answer to a probe; a shorter one is used once the path's round-trip times are known.",
+        minimum=0.05,
+        maximum=300,
+        unit="s",
+    )
+    deadline: Optional[float] = _option(
+        "number", None, "End the whole trace after this time; by default it ends by itself.", minimum=0.05, maximum=86400,
+        optional=True, unit="s",
+    )
+    gap_limit: int = _option(
+        "integer", 0, "End the trace after this many silent hops in a row; 0 goes on to max_ttl.", minimum=0, maximum=255
+    )
+    parallel: int = _option(
+        "integer", 8, "How many hops beyond the furthest answer are probed at the same time; 1 is one probe at a time.",
+        minimum=1, maximum=255,
+    )
+    source: Optional[str] = _option(
+        "host", None, "Source address (or a name of it), one of this host's; by default the route's.", optional=True
+    )
+    source_port: Optional[int] = _option(
+        "integer", None, "Source port of every probe; by default a free one.", minimum=1, maximum=65535, optional=True
+    )
+    interface: Optional[str] = _option(
+        "interface", None, "Interface that the probes leave through; by default the route's.", optional=True
+    )
+    flags: str = _option("flags", "SYN", "TCP flags of the probes, separated by commas.")
+    tcp_options: str = _option(
+        "choice", "none", "TCP options of the probes: none, mss alone, or those of a Linux SYN.",
+        choices=("none", "mss", "linux"),
+    )
+    length: Optional[int] = _option(
+        "integer", None, "Length of the whole IP packet, filled up with payload; by default the headers alone.",
+        minimum=40, maximum=65535, optional=True, unit="bytes",
+    )
+    tos: int = _option(
+        "integer", 0, "Type of service (IPv4) or traffic class (IPv6): DSCP times 4, plus ECN.", minimum=0, maximum=255
+    )
+    dont_fragment: bool = _option("boolean", False, "Set the don't-fragment bit (IPv4; IPv6 routers never fragment).")
+    method: str = _option(
+        "choice", "auto", "How packets are sent: raw needs CAP_NET_RAW; auto takes the best that this process may use.",
+        choices=("auto", "raw"),
+    )
+    names: str = _option(
+        "choice", "public", "Which hops are looked up in DNS after the trace: none, all, or all but RFC 1918 addresses.",
+        choices=("none", "all", "public"),
+    )
+    evidence: str = _option(
+        "choice", "notable", "Which replies are kept whole: none, the first of each kind and address in a hop, or all.",
+        choices=("none", "notable", "all"),
+    )
+
+    def __post_init__(self) -> None:
+        problems: List[str] = []
+        for parameter in PARAMETERS.values():
+            value, problem = _checked(parameter, getattr(self, parameter.name))
+            if problem:
+                problems.append("{}: {} is not {}".format(parameter.name, _shown(getattr(self, parameter.name)), problem))
+            else:
+                object.__setattr__(self, parameter.name, value)
+        if not problems:
+            problems = self._contradictions()
+        if problems:
+            raise OptionError(problems)
+
+    def _contradictions(self) -> List[str]:
+        problems = []
+        if self.first_ttl > self.max_ttl:
+            problems.append("first_ttl: {} is not at most max_ttl ({})".format(self.first_ttl, self.max_ttl))
+        for name in ("destination", "source"):
+            value = getattr(self, name)
+            family = is_address(value) if value else 0
+            if self.family and family and family != self.family:
+                problems.append("{}: {} is not an IPv{} address, as family asks".format(name, _shown(value), self.family))
+        families = [is_address(value) for value in (self.destination, self.source) if value]
+        if len(families) == 2 and 0 not in families and families[0] != families[1]:
+            problems.append("source: {} is not of the destination's family, IPv{}".format(_shown(self.source), families[0]))
+        return problems
+
+    @property
+    def flag_bits(self) -> int:
+        """The flags as the bits of the TCP header."""
+        return sum(FLAG_BITS[name] for name in self.flags.split(",") if name)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TraceOptions":
+        """Read a request that came as JSON or YAML.
+
+        Arguments:
+            values: option names and values; what is absent has its default.
+
+        Raises:
+            OptionError: names every unknown option and every value that breaks its rule.
+        """
+        unknown = ["{}: is not an option of a trace".format(_shown(name)) for name in values if name not in PARAMETERS]
+        known = {name: value for name, value in values.items() if name in PARAMETERS}
+        try:
+            options = cls(**known)
+        except OptionError as error:
+            raise OptionError([*unknown, *error.problems]) from None
+        if unknown:
+            raise OptionError(unknown)
+        return options
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The options that differ from their defaults, as JSON types; ``from_dict`` reads them back."""
+        return {
+            parameter.name: getattr(self, parameter.name)
+            for parameter in PARAMETERS.values()
+            if getattr(self, parameter.name) != parameter.default
+        }
+
+
+#: Every option of a trace by its name, in the order of TraceOptions.
+PARAMETERS: Dict[str, Parameter] = {
+    entry.name: Parameter(name=entry.name, default=entry.default, **entry.metadata) for entry in fields(TraceOptions)
+}
+
+
+def is_address(text: str) -> int:
+    """Tell the IP version of an address literal: 4, 6 (a zone such as ``%eth0`` may follow), or 0 for anything else."""
+    try:
+        socket.inet_pton(socket.AF_INET, text)
+    except (OSError, ValueError):
+        pass
+    else:
+        return 4
+    address, percent, zone = text.partition("%")
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):
+        return 0
+    return 6 if not percent or _INTERFACE.match(zone) else 0
+
+
+def canonical_flags(text: str) -> Optional[str]:
+    """Order and capitalise a list of TCP flags: ``ack,syn`` is ``SYN,ACK``; None where one is unknown.
+
+    No flags at all (an empty text) are flags too.
+    """
+    names = {name.strip().upper() for name in text.split(",")} - {""}
+    if not names <= set(FLAG_BITS):
+        return None
+    return ",".join(name for name in FLAG_BITS if name in names)
+
+
+def _shown(value: object) -> str:
+    """A value as an error may show it: printable ASCII, and not too long."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _checked(parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    """The value as it is kept, and the rule that it breaks (empty if none)."""
+    if value is None and parameter.optional:
+        return None, ""
+    return _CHECKS[parameter.kind](parameter, value)
+
+
+def _checked_integer(parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value, "a whole number " + parameter.rule
+    assert parameter.minimum is not None and parameter.maximum is not None
+    return value, "" if parameter.minimum <= value <= parameter.maximum else parameter.rule
+
+
+def _checked_number(parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value, "a number " + parameter.rule
+    assert parameter.minimum is not None and parameter.maximum is not None
+    if not math.isfinite(value) or not parameter.minimum <= value <= parameter.maximum:
+        return value, parameter.rule
+    return float(value), ""
+
+
+def _checked_boolean(parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    return value, "" if isinstance(value, bool) else parameter.rule
+
+
+def _checked_choice(parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    known = any(type(value) is type(choice) and value == choice for choice in parameter.choices)
+    return value, "" if known else parameter.rule
+
+
+def _checked_interface(parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    return value, "" if isinstance(value, str) and _INTERFACE.match(value) and value not in (".", "..") else parameter.rule
+
+
+def _checked_flags(parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    flags = canonical_flags(value) if isinstance(value, str) else None
+    return flags, "" if flags is not None else parameter.rule
+
+
+def _checked_host(parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    if not isinstance(value, str):
+        return value, parameter.rule
+    if is_address(value):
+        return value, ""
+    labels = value[:-1].split(".") if value.endswith(".") else value.split(".")
+    # A name whose last label is a number is an address written wrongly (RFC 1123 section 2.1), which resolvers read as octal or short forms.
+    if len(value) > 253 or not all(_LABEL.match(label) for label in labels) or re.match(r"(0[xX][0-9a-fA-F]*|[0-9]+)\Z", labels[-1]):
+        return value, parameter.rule
+    return value, ""
+
+
+_CHECKS = {
+    "host": _checked_host,
+    "integer": _checked_integer,
+    "number": _checked_number,
+    "boolean": _checked_boolean,
+    "choice": _checked_choice,
+    "interface": _checked_interface,
+    "flags": _checked_flags,
+}

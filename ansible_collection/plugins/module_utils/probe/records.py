@@ -1,0 +1,393 @@
+# BSD-3-Clause, see LICENSE
+"""Trace, Hop and Reply: the structured records that cross from the probe to everything else, to and from JSON.
+
+Field names are those of the field (RFCs, RIPE Atlas, scamper); times are in the unit that the name ends with.
+The JSON Schema of the same records is ``trace.schema.json`` beside the package's other data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from .errors import RecordError
+
+__all__ = ("PORT_STATES", "REPLY_KINDS", "SCHEMA", "STOP_REASONS", "Hop", "ProbeShape", "Quoted", "Reply", "RoundTrip", "Trace")
+
+#: The version of the records.
+SCHEMA = 1
+REPLY_KINDS = ("time_exceeded", "tcp", "unreachable", "timeout", "send_error")
+PORT_STATES = ("open", "closed", "filtered", "unreachable", "unknown")
+STOP_REASONS = ("reached", "unreachable", "max_ttl", "gap_limit", "deadline", "interrupted", "error")
+SILENCES = ("silent", "rate_limited", "lost")
+ALTERED = ("source", "source_port", "address", "port", "sequence")
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """What an ICMP error quotes of the probe: how the probe looked when it reached the router.
+
+    Attributes:
+        ttl: TTL or hop limit of the quoted packet; 1 where the router decremented nothing before it answered.
+        tos: type of service or traffic class of the quoted packet.
+        source, source_port: the quoted source, other than the probe's where a NAT on the path rewrote it.
+        address, port: the quoted destination, likewise.
+    """
+
+    ttl: int
+    tos: int
+    source: str
+    source_port: int
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What became of one query.
+
+    Attributes:
+        query: number of the query in its hop, from 1.
+        kind: ``time_exceeded``, ``tcp``, ``unreachable`` (also IPv6 packet too big), ``timeout`` or ``send_error``.
+        address: who answered; None for a timeout or send error.
+        name: the address's name in DNS, escaped; None where not looked up or not found.
+        rtt_ms: round-trip time in milliseconds.
+        reply_ttl: TTL or hop limit that the reply arrived with.
+        icmp_type, icmp_code: of an ICMP reply (RFC 792, RFC 4443).
+        tcp_flags: flags of a TCP reply, such as ``SYN,ACK``.
+        mtu: next-hop MTU in bytes that a "fragmentation needed" or "packet too big" told (RFC 1191, RFC 4443).
+        quoted: the probe as an ICMP reply quotes it.
+        altered: what the path had rewritten in the quoted probe: ``source``, ``source_port``, ``address``, ``port``, ``sequence``.
+        attempts: probes sent for this query; more than one where it was asked again.
+        late: the answer came after the query had been given up.
+        duplicate: a further answer to a probe that had been answered before.
+        error: name of the system's error for a send error, such as ``ENETUNREACH``.
+        evidence: the reply's bytes from its IP header on (IPv6: from the ICMPv6 or TCP header on), base64.
+    """
+
+    query: int
+    kind: str
+    address: Optional[str] = None
+    name: Optional[str] = None
+    rtt_ms: Optional[float] = None
+    reply_ttl: Optional[int] = None
+    icmp_type: Optional[int] = None
+    icmp_code: Optional[int] = None
+    tcp_flags: Optional[str] = None
+    mtu: Optional[int] = None
+    quoted: Optional[Quoted] = None
+    altered: Tuple[str, ...] = ()
+    attempts: int = 1
+    late: bool = False
+    duplicate: bool = False
+    error: Optional[str] = None
+    evidence: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """The round-trip times of a hop's replies in milliseconds; ``stddev`` is that of the population."""
+
+    min: float
+    avg: float
+    max: float
+    stddev: float
+
+    @classmethod
+    def of(cls, times: Sequence[float]) -> "Optional[RoundTrip]":
+        """Sum up round-trip times in milliseconds; None for none."""
+        if not times:
+            return None
+        mean = math.fsum(times) / len(times)
+        deviation = math.sqrt(math.fsum((time - mean) ** 2 for time in times) / len(times))
+        return cls(round(min(times), 3), round(mean, 3), round(max(times), 3), round(deviation, 3))
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One TTL of the path.
+
+    Attributes:
+        ttl: TTL or hop limit of the probes.
+        address: the first that answered; None for a silent hop.
+        addresses: all that answered, in the order of their first answers.
+        name: name of ``address``.
+        replies: one for each query in order, then duplicates.
+        rtt_ms: round-trip times of the answers.
+        loss: share of the queries that stayed without an answer, 0 to 1; None where none was sent.
+        silence: None where every probe was answered; ``silent`` where none was; else what the unanswered ones turned out to be:
+            ``rate_limited`` (each had followed the hop's last answer sooner than any answered one) or ``lost``.
+    """
+
+    ttl: int
+    address: Optional[str]
+    addresses: Tuple[str, ...]
+    name: Optional[str]
+    replies: Tuple[Reply, ...]
+    rtt_ms: Optional[RoundTrip]
+    loss: Optional[float]
+    silence: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class ProbeShape:
+    """How every probe of a trace looked: its flags, TCP options, IP length in bytes, TOS byte and don't-fragment bit."""
+
+    flags: str
+    tcp_options: str
+    length: int
+    tos: int
+    dont_fragment: bool
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A whole trace, plain data.
+
+    Attributes:
+        schema: version of this form.
+        destination: as it was asked for.
+        address, family, port: where the probes went.
+        vantage: name of the host that they left from.
+        source, source_port, interface: how they left; interface None where the route decided.
+        method: transport, ``raw``.
+        probe: their shape.
+        started_at: wall clock at the start, ISO 8601 in UTC.
+        elapsed_ms: from the first probe to the end, milliseconds.
+        reached: whether the destination itself answered.
+        port_state: ``open``, ``closed``, ``filtered``, ``unreachable`` or ``unknown``.
+        stop_reason: why the trace ended.
+        hops: one for each TTL from the first to the last probed that belongs to the path.
+        counters: packets sent, matched and ignored, by reason.
+        warnings: sentences that the reader should know before believing the rest.
+    """
+
+    destination: str
+    address: str
+    family: int
+    port: int
+    vantage: str
+    source: str
+    source_port: int
+    interface: Optional[str]
+    method: str
+    probe: ProbeShape
+    started_at: str
+    elapsed_ms: float
+    reached: bool
+    port_state: str
+    stop_reason: str
+    hops: Tuple[Hop, ...]
+    counters: Mapping[str, int]
+    warnings: Tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The record as JSON types, as ``trace.schema.json`` describes it."""
+        record: Dict[str, Any] = _plain(self)
+        return record
+
+    @classmethod
+    def from_dict(cls, data: Any) -> "Trace":
+        """Read a record back from its JSON types.
+
+        Raises:
+            RecordError: names the place that is missing, of another type or out of bounds.
+        """
+        return _read_trace(data)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value
+
+
+# Readers: each takes a value and its place in the document, and returns the value or raises RecordError.
+_Reader = Callable[[Any, str], Any]
+
+
+def _refuse(place: str, rule: str) -> RecordError:
+    return RecordError("{} is not {}, so this is no trace record of schema {}".format(place, rule, SCHEMA))
+
+
+def _text(longest: int) -> _Reader:
+    def read(value: Any, place: str) -> str:
+        if not isinstance(value, str) or len(value) > longest or not (value.isascii() and value.isprintable()):
+            raise _refuse(place, "a text of at most {} printable ASCII characters".format(longest))
+        return value
+
+    return read
+
+
+def _integer(minimum: int, maximum: int) -> _Reader:
+    def read(value: Any, place: str) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+            raise _refuse(place, "a whole number between {} and {}".format(minimum, maximum))
+        return value
+
+    return read
+
+
+def _number(minimum: float, maximum: float) -> _Reader:
+    def read(value: Any, place: str) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value <= maximum:
+            raise _refuse(place, "a number between {:g} and {:g}".format(minimum, maximum))
+        return value
+
+    return read
+
+
+def _boolean(value: Any, place: str) -> bool:
+    if not isinstance(value, bool):
+        raise _refuse(place, "true or false")
+    return value
+
+
+def _choice(*choices: Any) -> _Reader:
+    def read(value: Any, place: str) -> Any:
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
+            raise _refuse(place, "one of " + ", ".join(map(str, choices)))
+        return value
+
+    return read
+
+
+def _optional(reader: _Reader) -> _Reader:
+    return lambda value, place: None if value is None else reader(value, place)
+
+
+def _several(reader: _Reader, most: int) -> _Reader:
+    def read(value: Any, place: str) -> Tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)) or len(value) > most:
+            raise _refuse(place, "a list of at most {}".format(most))
+        return tuple(reader(item, "{}[{}]".format(place, index)) for index, item in enumerate(value))
+
+    return read
+
+
+def _counts(value: Any, place: str) -> Dict[str, int]:
+    if not isinstance(value, Mapping) or len(value) > 100:
+        raise _refuse(place, "a table of at most 100 counters")
+    name, count = _text(100), _integer(0, 2**63)
+    return {name(key, place): count(value[key], "{}.{}".format(place, key)) for key in value}
+
+
+def _record(cls: Callable[..., Any], readers: Mapping[str, _Reader]) -> _Reader:
+    def read(value: Any, place: str) -> Any:
+        if not isinstance(value, Mapping):
+            raise _refuse(place, "an object")
+        missing: List[str] = [name for name in readers if name not in value]
+        if missing:
+            raise _refuse(place, "complete ({} is missing)".format(missing[0]))
+        return cls(**{name: reader(value[name], "{}.{}".format(place, name)) for name, reader in readers.items()})
+
+    return read
+
+
+_ADDRESS = _text(64)
+_NAME = _optional(_text(1024))
+_TTL = _integer(0, 255)
+_OCTET = _integer(0, 255)
+_PORT = _integer(0, 65535)
+_MILLISECONDS = _number(0, 1e9)
+
+_read_trace_at = _record(
+    Trace,
+    {
+        "schema": _choice(SCHEMA),
+        "destination": _text(255),
+        "address": _ADDRESS,
+        "family": _choice(4, 6),
+        "port": _PORT,
+        "vantage": _text(1024),
+        "source": _ADDRESS,
+        "source_port": _PORT,
+        "interface": _optional(_text(64)),
+        "method": _text(32),
+        "probe": _record(
+            ProbeShape,
+            {
+                "flags": _text(64),
+                "tcp_options": _text(32),
+                "length": _integer(0, 65575),
+                "tos": _OCTET,
+                "dont_fragment": _boolean,
+            },
+        ),
+        "started_at": _text(64),
+        "elapsed_ms": _MILLISECONDS,
+        "reached": _boolean,
+        "port_state": _choice(*PORT_STATES),
+        "stop_reason": _choice(*STOP_REASONS),
+        "hops": _several(
+            _record(
+                Hop,
+                {
+                    "ttl": _TTL,
+                    "address": _optional(_ADDRESS),
+                    "addresses": _several(_ADDRESS, 1000),
+                    "name": _NAME,
+                    "replies": _several(
+                        _record(
+                            Reply,
+                            {
+                                "query": _integer(1, 1000),
+                                "kind": _choice(*REPLY_KINDS),
+                                "address": _optional(_ADDRESS),
+                                "name": _NAME,
+                                "rtt_ms": _optional(_MILLISECONDS),
+                                "reply_ttl": _optional(_TTL),
+                                "icmp_type": _optional(_OCTET),
+                                "icmp_code": _optional(_OCTET),
+                                "tcp_flags": _optional(_text(64)),
+                                "mtu": _optional(_integer(0, 2**32)),
+                                "quoted": _optional(
+                                    _record(
+                                        Quoted,
+                                        {
+                                            "ttl": _TTL,
+                                            "tos": _OCTET,
+                                            "source": _ADDRESS,
+                                            "source_port": _PORT,
+                                            "address": _ADDRESS,
+                                            "port": _PORT,
+                                        },
+                                    )
+                                ),
+                                "altered": _several(_choice(*ALTERED), len(ALTERED)),
+                                "attempts": _integer(0, 1000),
+                                "late": _boolean,
+                                "duplicate": _boolean,
+                                "error": _optional(_text(32)),
+                                "evidence": _optional(_text(100000)),
+                            },
+                        ),
+                        1000,
+                    ),
+                    "rtt_ms": _optional(
+                        _record(
+                            RoundTrip,
+                            {"min": _MILLISECONDS, "avg": _MILLISECONDS, "max": _MILLISECONDS, "stddev": _MILLISECONDS},
+                        )
+                    ),
+                    "loss": _optional(_number(0, 1)),
+                    "silence": _optional(_choice(*SILENCES)),
+                },
+            ),
+            255,
+        ),
+        "counters": _counts,
+        "warnings": _several(_text(1000), 100),
+    },
+)
+
+
+def _read_trace(data: Any) -> Trace:
+    trace: Trace = _read_trace_at(data, "trace")
+    return trace

@@ -1,0 +1,1 @@
+"""TCP traceroute for Nornir and Ansible: the public names, nothing else."""
