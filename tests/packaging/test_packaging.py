@@ -21,6 +21,7 @@ from nornir_tcptraceroute.version import VERSION
 pytestmark = pytest.mark.packaging
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = ROOT / "nornir_tcptraceroute"
 NOT_SOURCE = shutil.ignore_patterns(".*cache", ".git", ".venv", ".hypothesis", "*.egg-info", "__pycache__", "build", "dist")
 #: What makes a file of the package part of every wheel.
 SHIPPED = {".py", ".typed", ".json", ".yaml"}
@@ -106,7 +107,7 @@ def check_installed(python: Path, *, below: Path) -> None:
 
 
 def test_the_link_is_a_link() -> None:
-    assert os.readlink(ROOT / "nornir_tcptraceroute" / "probe") == "../ansible_collection/plugins/module_utils/probe"
+    assert (PACKAGE / "probe").readlink() == Path("../ansible_collection/plugins/module_utils/probe")
 
 
 @pytest.mark.parametrize("name", ["wheel", "wheel_from_sdist"])
