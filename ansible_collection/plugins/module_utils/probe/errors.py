@@ -6,7 +6,7 @@
     ProbeError
     + OptionError(ValueError)         a request that breaks its rules; nothing was opened or sent
     + RecordError(ValueError)         a record that is no Trace of a schema known here
-    + PrivilegeError(PermissionError) the process may not open a raw socket
+    + PrivilegeError(PermissionError) the process may not open a raw socket, or could not give up what it may do
     + ResolveError(OSError)           the destination or the source has no address
     + RouteError(OSError)             no route, no such interface, an address that is not this host's
     + TransportError(OSError)         the system refused a socket for another reason
@@ -53,7 +53,7 @@ class RecordError(ProbeError, ValueError):
 
 
 class PrivilegeError(ProbeError, PermissionError):
-    """The process lacks CAP_NET_RAW."""
+    """The process lacks CAP_NET_RAW, or could not give its privileges up."""
 
 
 class ResolveError(ProbeError, OSError):

@@ -11,7 +11,7 @@ import math
 import re
 import socket
 from dataclasses import dataclass, field, fields
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from .errors import OptionError
 
@@ -21,7 +21,9 @@ __all__ = ("FLAG_BITS", "PARAMETERS", "Parameter", "TraceOptions", "canonical_fl
 FLAG_BITS = {"FIN": 0x01, "SYN": 0x02, "RST": 0x04, "PSH": 0x08, "ACK": 0x10, "URG": 0x20, "ECE": 0x40, "CWR": 0x80}
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
-_INTERFACE = re.compile(r"[^\s/:\x00-\x1f\x7f]{1,15}\Z", re.ASCII)
+# Printable ASCII but for the space, '/' and ':': the kernel's rule (dev_valid_name) without the bytes that no record could hold.
+_INTERFACE = re.compile(r"[!-.0-9;-~]{1,15}\Z")
+_NUMBER = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)\Z")
 _SHOWN = 80
 
 
@@ -54,14 +56,14 @@ class Parameter:
     def rule(self) -> str:
         """What a value must be, as the end of the sentence "... is not ...": ``between 1 and 255``."""
         if self.kind in ("integer", "number"):
-            rule = "between {:g} and {:g}".format(self.minimum, self.maximum)
-            return rule + (" " + self.unit if self.unit in ("s", "bytes") else "")
+            assert self.minimum is not None and self.maximum is not None
+            return "between {:g} and {:g}".format(self.minimum, self.maximum) + (" " + self.unit if self.unit else "")
         if self.kind == "choice":
             return "one of " + ", ".join(str(choice) for choice in self.choices)
         return {
             "host": "a host name or an IP address",
             "boolean": "true or false",
-            "interface": "an interface name (1 to 15 characters, no space, '/' or ':')",
+            "interface": "an interface name (1 to 15 ASCII characters, no space, '/' or ':')",
             "flags": "a list of TCP flags from " + ", ".join(FLAG_BITS),
         }[self.kind]
 
@@ -116,15 +118,23 @@ class TraceOptions:
         unit="s",
     )
     deadline: Optional[float] = _option(
-        "number", None, "End the whole trace after this time; by default it ends by itself.", minimum=0.05, maximum=86400,
-        optional=True, unit="s",
+        "number",
+        None,
+        "End the whole trace after this time; by default it ends by itself.",
+        minimum=0.05,
+        maximum=86400,
+        optional=True,
+        unit="s",
     )
     gap_limit: int = _option(
         "integer", 0, "End the trace after this many silent hops in a row; 0 goes on to max_ttl.", minimum=0, maximum=255
     )
     parallel: int = _option(
-        "integer", 8, "How many hops beyond the furthest answer are probed at the same time; 1 is one probe at a time.",
-        minimum=1, maximum=255,
+        "integer",
+        8,
+        "How many hops beyond the furthest answer are probed at the same time; 1 is one probe at a time.",
+        minimum=1,
+        maximum=255,
     )
     source: Optional[str] = _option(
         "host", None, "Source address (or a name of it), one of this host's; by default the route's.", optional=True
@@ -137,55 +147,78 @@ class TraceOptions:
     )
     flags: str = _option("flags", "SYN", "TCP flags of the probes, separated by commas.")
     tcp_options: str = _option(
-        "choice", "none", "TCP options of the probes: none, mss alone, or those of a Linux SYN.",
+        "choice",
+        "none",
+        "TCP options of the probes: none, mss alone, or those of a Linux SYN.",
         choices=("none", "mss", "linux"),
     )
     length: Optional[int] = _option(
-        "integer", None, "Length of the whole IP packet, filled up with payload; by default the headers alone.",
-        minimum=40, maximum=65535, optional=True, unit="bytes",
+        "integer",
+        None,
+        "Length of the whole IP packet, filled up with payload; by default the headers alone.",
+        minimum=40,
+        maximum=65535,
+        optional=True,
+        unit="bytes",
     )
     tos: int = _option(
         "integer", 0, "Type of service (IPv4) or traffic class (IPv6): DSCP times 4, plus ECN.", minimum=0, maximum=255
     )
     dont_fragment: bool = _option("boolean", False, "Set the don't-fragment bit (IPv4; IPv6 routers never fragment).")
     method: str = _option(
-        "choice", "auto", "How packets are sent: raw needs CAP_NET_RAW; auto takes the best that this process may use.",
+        "choice",
+        "auto",
+        "How packets are sent: raw needs CAP_NET_RAW; auto takes the best that this process may use.",
         choices=("auto", "raw"),
     )
     names: str = _option(
-        "choice", "public", "Which hops are looked up in DNS after the trace: none, all, or all but RFC 1918 addresses.",
+        "choice",
+        "public",
+        "Which hops are looked up in DNS after the trace: none, all, or all but RFC 1918 addresses.",
         choices=("none", "all", "public"),
     )
     evidence: str = _option(
-        "choice", "notable", "Which replies are kept whole: none, the first of each kind and address in a hop, or all.",
+        "choice",
+        "notable",
+        "Which replies are kept whole: none, the first of each kind and address in a hop, or all.",
         choices=("none", "notable", "all"),
     )
 
     def __post_init__(self) -> None:
-        problems: List[str] = []
+        problems: Dict[str, str] = {}
         for parameter in PARAMETERS.values():
-            value, problem = _checked(parameter, getattr(self, parameter.name))
-            if problem:
-                problems.append("{}: {} is not {}".format(parameter.name, _shown(getattr(self, parameter.name)), problem))
+            value, rule = _checked(parameter, getattr(self, parameter.name))
+            if rule:
+                problems[parameter.name] = "{}: {} is not {}".format(parameter.name, _shown(getattr(self, parameter.name)), rule)
             else:
                 object.__setattr__(self, parameter.name, value)
-        if not problems:
-            problems = self._contradictions()
-        if problems:
-            raise OptionError(problems)
+        contradictions = self._contradictions(set(problems))
+        if problems or contradictions:
+            raise OptionError([*problems.values(), *contradictions])
 
-    def _contradictions(self) -> List[str]:
+    def _contradictions(self, wrong: Set[str]) -> List[str]:
+        """What is wrong between options that are right by themselves; ``wrong`` names those that are not."""
         problems = []
-        if self.first_ttl > self.max_ttl:
+        if not wrong & {"first_ttl", "max_ttl"} and self.first_ttl > self.max_ttl:
             problems.append("first_ttl: {} is not at most max_ttl ({})".format(self.first_ttl, self.max_ttl))
-        for name in ("destination", "source"):
+        versions = {
+            name: is_address(value)
+            for name, value in (("destination", self.destination), ("source", self.source))
+            if value and name not in wrong
+        }
+        for name, version in versions.items():
             value = getattr(self, name)
-            family = is_address(value) if value else 0
-            if self.family and family and family != self.family:
+            if version and "family" not in wrong and self.family not in (None, version):
                 problems.append("{}: {} is not an IPv{} address, as family asks".format(name, _shown(value), self.family))
-        families = [is_address(value) for value in (self.destination, self.source) if value]
-        if len(families) == 2 and 0 not in families and families[0] != families[1]:
-            problems.append("source: {} is not of the destination's family, IPv{}".format(_shown(self.source), families[0]))
+            if version == 6 and self.interface is None and _needs_zone(value):
+                problems.append(
+                    "{0}: {1} is not complete: a link-local address needs its zone, such as {2}%eth0, or an interface".format(
+                        name, _shown(value), value
+                    )
+                )
+        destination, source = versions.get("destination", 0), versions.get("source", 0)
+        if destination and source and destination != source:
+            problems.append("source: {} is not of the destination's family, IPv{}".format(_shown(self.source), destination))
         return problems
 
     @property
@@ -194,7 +227,7 @@ class TraceOptions:
         return sum(FLAG_BITS[name] for name in self.flags.split(",") if name)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TraceOptions":
+    def from_dict(cls, values: Mapping[str, Any]) -> TraceOptions:
         """Read a request that came as JSON or YAML.
 
         Arguments:
@@ -203,6 +236,8 @@ class TraceOptions:
         Raises:
             OptionError: names every unknown option and every value that breaks its rule.
         """
+        if not isinstance(values, Mapping):
+            raise OptionError(["request: {} is not an object of options and their values".format(_shown(values))])
         unknown = ["{}: is not an option of a trace".format(_shown(name)) for name in values if name not in PARAMETERS]
         known = {name: value for name, value in values.items() if name in PARAMETERS}
         try:
@@ -244,20 +279,33 @@ def is_address(text: str) -> int:
     return 6 if not percent or _INTERFACE.match(zone) else 0
 
 
+def _needs_zone(address: str) -> bool:
+    """Whether an IPv6 address is link-local (RFC 4291 section 2.5.6) and says nothing of its link."""
+    if "%" in address:
+        return False
+    packed = socket.inet_pton(socket.AF_INET6, address)
+    return packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
+
+
 def canonical_flags(text: str) -> Optional[str]:
     """Order and capitalise a list of TCP flags: ``ack,syn`` is ``SYN,ACK``; None where one is unknown.
 
     No flags at all (an empty text) are flags too.
     """
     names = {name.strip().upper() for name in text.split(",")} - {""}
-    if not names <= set(FLAG_BITS):
+    # Some letters outside ASCII become ASCII in upper case.
+    if not text.isascii() or not names <= set(FLAG_BITS):
         return None
     return ",".join(name for name in FLAG_BITS if name in names)
 
 
 def _shown(value: object) -> str:
     """A value as an error may show it: printable ASCII, and not too long."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):
+        # An integer of thousands of digits, or lists nested as deep.
+        text = "<{}>".format(type(value).__name__)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
@@ -307,9 +355,10 @@ def _checked_host(parameter: Parameter, value: Any) -> Tuple[Any, str]:
         return value, parameter.rule
     if is_address(value):
         return value, ""
-    labels = value[:-1].split(".") if value.endswith(".") else value.split(".")
-    # A name whose last label is a number is an address written wrongly (RFC 1123 section 2.1), which resolvers read as octal or short forms.
-    if len(value) > 253 or not all(_LABEL.match(label) for label in labels) or re.match(r"(0[xX][0-9a-fA-F]*|[0-9]+)\Z", labels[-1]):
+    name = value[:-1] if value.endswith(".") else value
+    labels = name.split(".")
+    # A last label that is a number makes an address written wrongly (RFC 1123 section 2.1); resolvers read it as octal or short.
+    if len(name) > 253 or not all(_LABEL.match(label) for label in labels) or _NUMBER.match(labels[-1]):
         return value, parameter.rule
     return value, ""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from .errors import PrivilegeError
 
@@ -49,7 +49,8 @@ def drop_privileges() -> None:
     the effective, permitted, inheritable and ambient sets. Then it reads back what the kernel says of every thread of the
     process. It is for a command's own process: a library must not do this to its caller.
 
-    As the user changes, the process becomes one that can't be dumped: /proc/self/status stays readable, but /proc/self/fd and
+    Import before this call whatever is needed after it: nobody may not be able to read the interpreter's own files. As the
+    user changes, the process also becomes one that can't be dumped: /proc/self/status stays readable, but /proc/self/fd and
     what leads through it (/dev/stdout) does not.
 
     Raises:
@@ -168,13 +169,19 @@ def _verify() -> None:
 
 def _threads() -> Iterator[Tuple[str, Dict[str, str]]]:
     for thread in os.listdir("/proc/self/task"):
-        try:
-            yield thread, _fields("/proc/self/task/{}/status".format(thread))
-        except (FileNotFoundError, ProcessLookupError):
-            # A thread that ended has no privilege.
-            continue
-        except OSError as error:
-            raise _not_dropped("thread {} can't be checked: {}".format(thread, error.strerror)) from None
+        status = _thread_status(thread)
+        if status is not None:
+            yield thread, status
+
+
+def _thread_status(thread: str) -> Optional[Dict[str, str]]:
+    try:
+        return _fields("/proc/self/task/{}/status".format(thread))
+    except (FileNotFoundError, ProcessLookupError):
+        # A thread that ended has no privilege.
+        return None
+    except OSError as error:
+        raise _not_dropped("thread {} can't be checked: {}".format(thread, error.strerror)) from None
 
 
 def _status() -> Dict[str, str]:

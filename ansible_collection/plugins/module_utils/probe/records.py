@@ -58,7 +58,8 @@ class Reply:
         tcp_flags: flags of a TCP reply, such as ``SYN,ACK``.
         mtu: next-hop MTU in bytes that a "fragmentation needed" or "packet too big" told (RFC 1191, RFC 4443).
         quoted: the probe as an ICMP reply quotes it.
-        altered: what the path had rewritten in the quoted probe: ``source``, ``source_port``, ``address``, ``port``, ``sequence``.
+        altered: what the path had rewritten in the quoted probe: any of ``source``, ``source_port``, ``address``, ``port`` and
+            ``sequence``.
         attempts: probes sent for this query; more than one where it was asked again.
         late: the answer came after the query had been given up.
         duplicate: a further answer to a probe that had been answered before.
@@ -95,7 +96,7 @@ class RoundTrip:
     stddev: float
 
     @classmethod
-    def of(cls, times: Sequence[float]) -> "Optional[RoundTrip]":
+    def of(cls, times: Sequence[float]) -> Optional[RoundTrip]:
         """Sum up round-trip times in milliseconds; None for none."""
         if not times:
             return None
@@ -189,7 +190,7 @@ class Trace:
         return record
 
     @classmethod
-    def from_dict(cls, data: Any) -> "Trace":
+    def from_dict(cls, data: Any) -> Trace:
         """Read a record back from its JSON types.
 
         Raises:
@@ -346,7 +347,7 @@ _read_trace_at = _record(
                                 "icmp_type": _optional(_OCTET),
                                 "icmp_code": _optional(_OCTET),
                                 "tcp_flags": _optional(_text(64)),
-                                "mtu": _optional(_integer(0, 2**32)),
+                                "mtu": _optional(_integer(0, 2**32 - 1)),
                                 "quoted": _optional(
                                     _record(
                                         Quoted,

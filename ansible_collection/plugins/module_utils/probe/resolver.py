@@ -11,11 +11,13 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
-from typing import Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from .errors import ResolveError
 from .options import is_address
-from .records import Hop, Trace
+
+if TYPE_CHECKING:
+    from .records import Hop, Trace
 
 __all__ = ("ReverseNames", "forbidden", "resolve", "safe_name", "with_names")
 
