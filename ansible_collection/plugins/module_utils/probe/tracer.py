@@ -1,0 +1,870 @@
+# BSD-3-Clause, see LICENSE
+"""One trace as a state machine without sockets and clocks: what to send next, what a reply means, when to stop.
+
+``poll`` tells what to do: send a probe, wait until a time, or nothing more. ``sent``, ``failed``, ``received`` and ``end`` feed it.
+Times are seconds of one monotonic clock, whichever the caller has; a test's may be virtual.
+
+The rules, in the order of a trace's life:
+
+* First each TTL is asked once, in parallel, up to ``parallel`` hops beyond the furthest answer. Where no answer comes for a while,
+  the window widens, so that silent hops cost one wait for all of them together.
+* When the end of the path is known, or nothing moves, the remaining queries follow in rounds a round trip apart.
+* The destination's queries go out one after another, each once the one before is answered: several SYNs of one flow inside one
+  round trip get one answer. A closed port answers each, so there they go at once.
+* The destination answered for TTL n while n-1 is silent: n-1 is asked again, before n is believed to be the distance.
+* A hop that has answered and falls silent is asked again later, before its silence is called loss.
+* A probe is given up after ``wait``, or sooner: once a later hop has answered, after two of the longest round trips seen.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from base64 import b64encode
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
+
+from .options import FLAG_BITS, TraceOptions
+from .records import Hop, ProbeShape, Quoted, Reply, RoundTrip, Trace
+from .wire import IcmpError, ProbeBuilder, TcpReply, flag_names
+
+__all__ = ("Endpoints", "Event", "Probe", "Tracer")
+
+#: Shortest time in seconds after which a probe is given up; slow routers take tens of milliseconds to make an ICMP error.
+_LEAST_PATIENCE = 0.1
+#: The same for probes beyond the furthest answer, where nothing tells how long the round trip is.
+_LEAST_TAIL_PATIENCE = 1.0
+#: Longest round trips that a probe waits for, behind and beyond the furthest answer.
+_PATIENCE, _TAIL_PATIENCE = 2, 10
+#: Shortest and longest time between the rounds of one hop.
+_LEAST_SPACING, _MOST_SPACING = 0.01, 0.5
+#: How often a query is asked again after its first probe, and how long after the last one at least (doubling).
+_REPEATS, _REPEAT_AFTER = 2, 0.1
+#: Probes to TTL n-1 beyond its queries, before n is believed to be the distance while n-1 is silent.
+_CONFIRMATIONS = 3
+#: How long nothing moves before the window widens, and the most that this grows to.
+_LEAST_STALL, _MOST_STALL = 0.1, 1.0
+#: Send errors in a row, without any success, that end a trace.
+_FATAL_ERRORS = 3
+#: Bounds of what hostile replies can make a trace keep.
+_MOST_DUPLICATES, _MOST_SUSPECTS = 8, 256
+#: A SYN/ACK repeated so much later is the destination's retransmission: it has not seen our kernel's RST.
+_RETRANSMISSION = 0.5
+
+_SYN, _RST, _ACK = FLAG_BITS["SYN"], FLAG_BITS["RST"], FLAG_BITS["ACK"]
+_MODULUS = 1 << 32
+#: ICMP codes by which a firewall says that it refuses (RFC 1122 3.2.2.1, RFC 1812 5.2.7.1; RFC 4443 3.1), by IP version.
+_REFUSALS = {4: {(3, 9), (3, 10), (3, 13)}, 6: {(1, 1), (1, 5), (1, 6)}}
+
+Packet = Union[IcmpError, TcpReply]
+
+
+class Endpoints(NamedTuple):
+    """The flow of a trace: IP version, and addresses as literals without a zone."""
+
+    family: int
+    source: str
+    source_port: int
+    address: str
+    port: int
+
+
+class Event(NamedTuple):
+    """Something that happened in a trace, for whoever watches it.
+
+    Attributes:
+        kind: ``sent``, ``send_error``, ``reply``, ``ignored``, ``given_up`` or ``hop``.
+        ttl, query: of the probe concerned; 0 where none is.
+        text: one line for a person.
+        hop: for ``hop``, the record of the next hop in order, which is complete now.
+    """
+
+    kind: str
+    ttl: int
+    query: int
+    text: str
+    hop: Optional[Hop] = None
+
+
+class Probe:
+    """One packet: its place in the trace, its numbers, and when it was sent (None before)."""
+
+    __slots__ = ("acknowledgment", "answered", "identification", "query", "sent_at", "sequence", "ttl")
+
+    def __init__(self, ttl: int, query: int, sequence: int, acknowledgment: int, identification: int) -> None:
+        self.ttl = ttl
+        self.query = query
+        self.sequence = sequence
+        self.acknowledgment = acknowledgment
+        self.identification = identification
+        self.sent_at: Optional[float] = None
+        self.answered = False
+
+
+class _Answer(NamedTuple):
+    """A reply with the probe that it answers."""
+
+    probe: Probe
+    packet: Packet
+    received_at: float
+    altered: Tuple[str, ...]
+    late: bool
+
+
+class _Query:
+    """One query of a hop: its probes in the order of sending, and what became of it."""
+
+    __slots__ = ("answer", "error", "number", "outstanding", "probes", "queued")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.probes: List[Probe] = []
+        self.outstanding = 0
+        self.queued = False
+        self.answer: Optional[_Answer] = None
+        self.error: Optional[str] = None
+
+    @property
+    def open(self) -> bool:
+        """Whether an answer may still come without asking again."""
+        return self.answer is None and self.error is None and (self.queued or self.outstanding > 0)
+
+
+class _Hop:
+    """One TTL: its queries and the answers beyond the first of each probe."""
+
+    __slots__ = ("answered", "duplicates", "last_sent_at", "queries", "suspected", "transit", "ttl")
+
+    def __init__(self, ttl: int) -> None:
+        self.ttl = ttl
+        self.queries: List[_Query] = []
+        self.duplicates: List[_Answer] = []
+        self.last_sent_at = -math.inf
+        self.answered = False
+        self.transit = False
+        self.suspected = False
+
+    @property
+    def probes(self) -> int:
+        return sum(len(query.probes) for query in self.queries)
+
+
+class Tracer:
+    """The state of one trace.
+
+    Arguments:
+        options: what is asked.
+        endpoints: the flow.
+        builder: of the same flow's probes; it knows their bytes and the sequence space they take.
+        entropy: gives that many random bytes; the numbers that nobody off the path can guess come from it.
+        watched: whether to collect events.
+    """
+
+    def __init__(
+        self,
+        options: TraceOptions,
+        endpoints: Endpoints,
+        builder: ProbeBuilder,
+        *,
+        entropy: Callable[[int], bytes] = os.urandom,
+        watched: bool = False,
+    ) -> None:
+        self.options = options
+        self.endpoints = endpoints
+        self.builder = builder
+        self.counters: Dict[str, int] = {}
+        self.events: List[Event] = []
+        self.stop_reason: Optional[str] = None
+        self._watched = watched
+        self._entropy = entropy
+        self._sequence = int.from_bytes(entropy(4), "big")
+        # A probe's acknowledgment number differs from its sequence number by this, so that a RST tells which probe it answers.
+        self._acknowledgment_offset = int.from_bytes(entropy(4), "big")
+        self._by_sequence: Dict[int, Probe] = {}
+        self._by_identification: Dict[int, Probe] = {}
+        self._outstanding: Dict[int, Probe] = {}
+        self._hops: Dict[int, _Hop] = {}
+        self._ready: List[Tuple[int, _Query]] = []
+        self._next_ttl = options.first_ttl
+        self._furthest = options.first_ttl - 1
+        self._tcp_distance: Optional[int] = None
+        self._unreachable: Set[int] = set()
+        self._syn_ack = self._reset = False
+        self._longest_rtt: Optional[float] = None
+        self._rounds = options.parallel == 1
+        self._widened = 0
+        self._stalls = 0
+        self._moved_at: Optional[float] = None
+        self._started_at: Optional[float] = None
+        self._ended_at: Optional[float] = None
+        self._errors_in_row = 0
+        self._shifts: Set[int] = set()
+        self._suspects: Dict[int, List[Tuple[Probe, IcmpError, float]]] = {}
+        self._suspect_count = 0
+        self._told = options.first_ttl - 1
+        self._warnings: List[str] = []
+        self._changed = True
+        self._wake = -math.inf
+
+    # What to do next.
+
+    def poll(self, now: float) -> Union[Probe, float, None]:
+        """Tell what to do: send this probe, do nothing until that time unless something is received, or (None) the trace is over.
+
+        Arguments:
+            now: seconds of the caller's monotonic clock, never less than in the call before.
+        """
+        if self._started_at is None:
+            self._started_at = self._moved_at = now
+        while self.stop_reason is None:
+            deadline = self._deadline()
+            if now >= deadline:
+                self.end("deadline", now)
+                break
+            probe = self._next_ready()
+            if probe is not None:
+                return probe
+            if not self._changed and now < self._wake:
+                return min(self._wake, deadline)
+            self._plan(now)
+            self._tell_hops()
+            if not self._ready and self._wake == math.inf:
+                self.end(self._natural_end(), now)
+        return None
+
+    def _deadline(self) -> float:
+        assert self._started_at is not None
+        return math.inf if self.options.deadline is None else self._started_at + self.options.deadline
+
+    def _next_ready(self) -> Optional[Probe]:
+        while self._ready:
+            ttl, query = self._ready.pop(0)
+            distance = self._distance()
+            if distance is None or ttl <= distance:
+                return self._new_probe(ttl, query)
+            # The end of the path came to be known while this one waited for its turn.
+            query.queued = False
+        return None
+
+    def _new_probe(self, ttl: int, query: _Query) -> Probe:
+        # Numbers fall: a destination that waits for our RST answers a higher one as if the port were closed, and to a stateful
+        # firewall small steps look like one connection being opened.
+        self._sequence = (self._sequence - 1 - int.from_bytes(self._entropy(2), "big") % 1024) % _MODULUS
+        acknowledgment = 0
+        if self.options.flag_bits & _ACK:
+            acknowledgment = (self._sequence + self._acknowledgment_offset) % _MODULUS
+        identification = 0
+        while identification == 0 or identification in self._by_identification:
+            identification = int.from_bytes(self._entropy(2), "big")
+        probe = Probe(ttl, query.number, self._sequence, acknowledgment, identification)
+        self._by_sequence[probe.sequence] = probe
+        self._by_identification[identification] = probe
+        return probe
+
+    @property
+    def sequences(self) -> Iterable[int]:
+        """The sequence numbers of all probes so far."""
+        return self._by_sequence
+
+    # What happened.
+
+    def sent(self, probe: Probe, at: float) -> None:
+        """The probe that ``poll`` gave was handed to the network at this time."""
+        probe.sent_at = at
+        hop, query = self._place(probe)
+        query.queued = False
+        query.error = None
+        query.probes.append(probe)
+        query.outstanding += 1
+        hop.last_sent_at = at
+        self._outstanding[probe.sequence] = probe
+        self._errors_in_row = 0
+        self._changed = True
+        self._count("sent")
+        if self._watched:
+            self._tell("sent", probe, "sent, sequence {:#010x}, identification {:#06x}".format(probe.sequence, probe.identification))
+
+    def failed(self, probe: Probe, error: str, at: float) -> None:
+        """The probe that ``poll`` gave could not be sent.
+
+        Arguments:
+            error: name of the system's error, such as ``ENETUNREACH``.
+            at: when, in seconds of the caller's clock.
+        """
+        _, query = self._place(probe)
+        query.queued = False
+        del self._by_sequence[probe.sequence]
+        del self._by_identification[probe.identification]
+        if not query.probes:
+            query.error = error
+        self._errors_in_row += 1
+        self._changed = True
+        self._count("send_errors")
+        if self._watched:
+            self._tell("send_error", probe, "not sent: {}".format(error))
+        if self._errors_in_row >= _FATAL_ERRORS:
+            self.end("error", at)
+
+    def received(self, packet: Packet, at: float) -> str:
+        """Take in a packet that may answer a probe of this trace.
+
+        Arguments:
+            packet: as ``wire`` read it.
+            at: when the host received it, in seconds of the caller's clock.
+
+        Returns:
+            ``matched``, ``duplicate`` or ``late``; or why it was ignored: it then changed nothing but a counter.
+        """
+        if self.stop_reason is not None:
+            return "after_end"
+        outcome = self._match_icmp(packet, at) if isinstance(packet, IcmpError) else self._match_tcp(packet, at)
+        self._count(outcome if outcome in ("matched", "duplicate", "late", "challenge_ack") else "ignored_" + outcome)
+        if self._watched and outcome not in ("matched", "duplicate", "late"):
+            what = "ICMP type {} code {}".format(packet.type, packet.code) if isinstance(packet, IcmpError) else flag_names(packet.flags)
+            self.events.append(Event("ignored", 0, 0, "{} from {} ignored: {}".format(what, packet.address, outcome)))
+        return outcome
+
+    def end(self, reason: str, at: float) -> None:
+        """End the trace now; what was not answered is not waited for.
+
+        Arguments:
+            reason: one of the record's stop reasons, such as ``interrupted``.
+            at: when, in seconds of the caller's clock.
+        """
+        if self.stop_reason is None:
+            self.stop_reason = reason
+            self._ended_at = at
+            self._tell_hops()
+
+    # Matching.
+
+    def _match_icmp(self, error: IcmpError, at: float) -> str:
+        quote, flow = error.quote, self.endpoints
+        altered = tuple(
+            name
+            for name, quoted, ours in (
+                ("source", quote.source, flow.source),
+                ("source_port", quote.source_port, flow.source_port),
+                ("address", quote.address, flow.address),
+                ("port", quote.port, flow.port),
+            )
+            if quoted != ours
+        )
+        probe = self._by_sequence.get(quote.sequence)
+        if probe is not None and probe.sent_at is not None:
+            if not altered and self._checksum_contradicts(probe, error):
+                return "wrong_checksum"
+            return self._take(_Answer(probe, error, at, altered, self._late(probe)))
+        if altered:
+            return "wrong_" + altered[0]
+        return self._match_shifted(error, at)
+
+    def _match_shifted(self, error: IcmpError, at: float) -> str:
+        """A quote of another sequence number that has the identification of a probe: a firewall may have shifted the number.
+
+        16 random bits are too few to believe it at once. A firewall shifts a whole flow by the same number, so two probes have to
+        agree on that number, which takes the 32 bits that a forger lacks.
+        """
+        quote = error.quote
+        probe = self._by_identification.get(quote.identification) if quote.identification is not None else None
+        if probe is None or probe.sent_at is None:
+            return "wrong_sequence"
+        shift = (quote.sequence - probe.sequence) % _MODULUS
+        if shift in self._shifts:
+            return self._take(_Answer(probe, error, at, ("sequence",), self._late(probe)))
+        suspects = self._suspects.setdefault(shift, [])
+        if any(other is not probe for other, _, _ in suspects):
+            self._shifts.add(shift)
+            self._suspect_count -= len(suspects)
+            for other, earlier, earlier_at in self._suspects.pop(shift):
+                self._count(self._take(_Answer(other, earlier, earlier_at, ("sequence",), False)))
+            return self._take(_Answer(probe, error, at, ("sequence",), self._late(probe)))
+        if self._suspect_count >= _MOST_SUSPECTS:
+            if not suspects:
+                del self._suspects[shift]
+            return "wrong_sequence"
+        suspects.append((probe, error, at))
+        self._suspect_count += 1
+        self._hops[probe.ttl].suspected = True
+        self._changed = True
+        return "unconfirmed_sequence"
+
+    def _checksum_contradicts(self, probe: Probe, error: IcmpError) -> bool:
+        """Whether the quoted checksum is not the probe's although all that it covers is."""
+        quoted = error.quote.segment
+        ours = self.builder.segment(probe.sequence, probe.acknowledgment)
+        if len(quoted) < (ours[12] >> 4) * 4:
+            return False
+        return quoted[16:18] != ours[16:18] and quoted[:16] + quoted[18:] == ours[:16] + ours[18 : len(quoted)]
+
+    def _match_tcp(self, reply: TcpReply, at: float) -> str:
+        flow = self.endpoints
+        if (reply.address, reply.port, reply.local_address, reply.local_port) != (flow.address, flow.port, flow.source, flow.source_port):
+            return "wrong_flow"
+        probe = self._acknowledged(reply)
+        if probe is None:
+            return "wrong_acknowledgment"
+        if reply.flags & (_SYN | _RST) == 0 and self.options.flag_bits & _SYN:
+            # RFC 9293 section 3.10.7.4: the answer to a further SYN of a flow that is being opened. It carries the first number,
+            # so it proves that the destination was reached, but it is not the answer to that probe.
+            self._reached(probe.ttl)
+            return "challenge_ack"
+        self._syn_ack = self._syn_ack or reply.flags & (_SYN | _ACK | _RST) == _SYN | _ACK
+        self._reset = self._reset or bool(reply.flags & _RST)
+        self._reached(probe.ttl)
+        return self._take(_Answer(probe, reply, at, (), self._late(probe)))
+
+    def _acknowledged(self, reply: TcpReply) -> Optional[Probe]:
+        """The probe that a segment answers by its numbers (RFC 9293 section 3.10.7)."""
+        candidates = []
+        if reply.flags & _ACK:
+            candidates += [reply.acknowledgment - 1, reply.acknowledgment - self.builder.sequence_length]
+        if self.options.flag_bits & _ACK:
+            candidates.append(reply.sequence - self._acknowledgment_offset)
+        for sequence in candidates:
+            probe = self._by_sequence.get(sequence % _MODULUS)
+            if probe is not None and probe.sent_at is not None:
+                return probe
+        return None
+
+    def _late(self, probe: Probe) -> bool:
+        return probe.sequence not in self._outstanding and not probe.answered
+
+    def _take(self, answer: _Answer) -> str:
+        probe, packet = answer.probe, answer.packet
+        hop, query = self._place(probe)
+        if probe.answered:
+            self._duplicate(hop, answer)
+            return "duplicate"
+        probe.answered = True
+        self._changed = True
+        if self._outstanding.pop(probe.sequence, None) is not None:
+            query.outstanding -= 1
+        if query.answer is None:
+            query.answer = answer
+        if not hop.answered:
+            hop.answered = True
+            self._moved_at = max(self._moved_at or answer.received_at, answer.received_at)
+            self._stalls = self._widened = 0
+        assert probe.sent_at is not None
+        round_trip = max(0.0, answer.received_at - probe.sent_at)
+        if isinstance(packet, IcmpError) and packet.kind == "unreachable":
+            self._unreachable.add(probe.ttl)
+        else:
+            # How long a router tried to find its neighbour before it called it unreachable says nothing of the path.
+            self._longest_rtt = max(self._longest_rtt or 0.0, round_trip)
+            if isinstance(packet, IcmpError):
+                hop.transit = True
+                self._furthest = max(self._furthest, probe.ttl)
+        if self._watched:
+            what = packet.kind if isinstance(packet, IcmpError) else flag_names(packet.flags)
+            text = "{} from {} after {:.3f} ms{}{}".format(
+                what,
+                packet.address,
+                round_trip * 1000,
+                ", late" if answer.late else "",
+                ", altered: " + ", ".join(answer.altered) if answer.altered else "",
+            )
+            self._tell("reply", probe, text)
+        return "late" if answer.late else "matched"
+
+    def _duplicate(self, hop: _Hop, answer: _Answer) -> None:
+        if len(hop.duplicates) < _MOST_DUPLICATES:
+            hop.duplicates.append(answer)
+        first = next(query.answer for query in hop.queries if query.number == answer.probe.query)
+        packet = answer.packet
+        if (
+            isinstance(packet, TcpReply)
+            and packet.flags & (_SYN | _ACK) == _SYN | _ACK
+            and first is not None
+            and answer.received_at - first.received_at > _RETRANSMISSION
+        ):
+            self._warn(
+                "The destination repeated its SYN/ACK, so it has not received this host's RST: "
+                "a firewall that drops outgoing RSTs leaves half-open connections there."
+            )
+
+    def _reached(self, ttl: int) -> None:
+        if self._tcp_distance is None or ttl < self._tcp_distance:
+            self._tcp_distance = ttl
+            self._changed = True
+
+    # Planning.
+
+    def _distance(self) -> Optional[int]:
+        """The TTL at which the path ends, as far as it is known: where the destination, or an unreachable, answered first."""
+        if self._tcp_distance is not None:
+            return self._tcp_distance
+        # An unreachable from a TTL that others have passed is not the end (one of several paths, or one moment).
+        return min((ttl for ttl in self._unreachable if ttl > self._furthest), default=None)
+
+    def _last_ttl(self) -> int:
+        """The highest TTL that may be asked."""
+        gap_limit = self.options.gap_limit
+        furthest = max([self._furthest, *(ttl for ttl in self._unreachable)])
+        return min(self.options.max_ttl, furthest + gap_limit) if gap_limit else self.options.max_ttl
+
+    def _patience(self, ttl: int, furthest: int) -> float:
+        """How long a probe to this TTL is waited for, in seconds."""
+        wait, longest = self.options.wait, self._longest_rtt
+        if longest is None:
+            return wait
+        if ttl <= furthest or self._hops[ttl].answered:
+            return min(wait, max(_LEAST_PATIENCE, _PATIENCE * longest))
+        return min(wait, max(_LEAST_TAIL_PATIENCE, _TAIL_PATIENCE * longest))
+
+    def _spacing(self) -> float:
+        return min(_MOST_SPACING, max(_LEAST_SPACING, self._longest_rtt or 0.0))
+
+    def _plan(self, now: float) -> None:
+        """Give up what is overdue, queue all that may be sent now, and set the time of the next look."""
+        self._changed = False
+        self._wake = math.inf
+        self._give_up(now)
+        distance = self._distance()
+        if distance is not None:
+            self._rounds = True
+        else:
+            self._widen(now)
+        last = self._last_ttl() if distance is None else distance
+        for hop in list(self._hops.values()):
+            if hop.ttl <= last:
+                self._plan_hop(hop, distance, now)
+        self._ready.sort(key=lambda entry: (entry[1].number, entry[0]))
+        if self.options.parallel == 1:
+            self._one_at_a_time()
+
+    def _give_up(self, now: float) -> None:
+        distance = self._distance()
+        furthest = max(self._furthest, distance or 0)
+        for probe in list(self._outstanding.values()):
+            assert probe.sent_at is not None
+            if distance is not None and probe.ttl > distance:
+                # Beyond the end of the path nobody waits for it.
+                continue
+            overdue = probe.sent_at + self._patience(probe.ttl, furthest)
+            if overdue > now:
+                self._wake = min(self._wake, overdue)
+                continue
+            del self._outstanding[probe.sequence]
+            self._place(probe)[1].outstanding -= 1
+            if self._watched:
+                self._tell("given_up", probe, "given up after {:.0f} ms".format((now - probe.sent_at) * 1000))
+
+    def _widen(self, now: float) -> None:
+        """Ask the TTLs of the window for the first time, and widen it where nothing moves."""
+        last = self._last_ttl()
+        assert self._moved_at is not None
+        if self.options.parallel == 1:
+            if all(self._settled(hop) for hop in self._hops.values()) and self._next_ttl <= last:
+                self._ask(self._next_ttl)
+            return
+        if (self._next_ttl <= last or not self._rounds) and now >= self._moved_at + self._stall():
+            self._widened += self.options.parallel
+            self._stalls += 1
+            self._moved_at = now
+            self._rounds = True
+        limit = min(last, self._furthest + self.options.parallel + self._widened)
+        while self._next_ttl <= limit:
+            self._ask(self._next_ttl)
+        if self._next_ttl > last and all(hop.answered for hop in self._hops.values()):
+            self._rounds = True
+        if self._next_ttl <= last or not self._rounds:
+            self._wake = min(self._wake, self._moved_at + self._stall())
+
+    def _stall(self) -> float:
+        """How long nothing may move before the window widens, in seconds; longer each time."""
+        return min(_MOST_STALL, max(_LEAST_STALL, _PATIENCE * (self._longest_rtt or 0.0)) * 2**self._stalls)
+
+    def _ask(self, ttl: int) -> None:
+        hop = self._hops[ttl] = _Hop(ttl)
+        self._queue(hop, self._new_query(hop))
+        self._next_ttl = ttl + 1
+
+    def _plan_hop(self, hop: _Hop, distance: Optional[int], now: float) -> None:
+        if hop.ttl == distance and self._one_answer_a_round_trip():
+            if not any(query.open for query in hop.queries):
+                query = self._next_query(hop)
+                if query is not None:
+                    self._queue(hop, query)
+            return
+        if self._rounds and len(hop.queries) < self.options.queries and not hop.queries[-1].queued:
+            spacing = self._spacing() if self.options.parallel > 1 else 0.0
+            if hop.ttl == distance and self._reset:
+                spacing = 0.0
+            self._queue_at(hop, None, hop.last_sent_at + spacing, now)
+        for query in hop.queries:
+            if self._may_repeat(hop, query):
+                pause = _REPEAT_AFTER * 2 ** (len(query.probes) - 1)
+                self._queue_at(hop, query, query.probes[-1].sent_at or now, now, pause)
+        if self._doubted(hop, distance) and len(hop.queries) == self.options.queries:
+            # Asked by the query that has the fewest probes out, in step with the rounds.
+            query = min(hop.queries, key=lambda one: len(one.probes))
+            if not query.queued:
+                self._queue_at(hop, query, hop.last_sent_at + self._spacing() / 2, now)
+
+    def _one_answer_a_round_trip(self) -> bool:
+        """Whether the destination answers one probe of the flow at a time: a SYN to a port that is not known to be closed."""
+        if self._tcp_distance is None or self.options.flag_bits & (_SYN | _ACK | _RST) != _SYN:
+            return False
+        return self._syn_ack or not self._reset
+
+    def _next_query(self, hop: _Hop) -> Optional[_Query]:
+        if len(hop.queries) < self.options.queries:
+            return self._new_query(hop)
+        return next((query for query in hop.queries if self._may_repeat(hop, query)), None)
+
+    def _may_repeat(self, hop: _Hop, query: _Query) -> bool:
+        """Whether a query without an answer is to be asked again: its hop has answered others."""
+        return (
+            (hop.answered or hop.suspected)
+            and query.answer is None
+            and not query.open
+            and 0 < len(query.probes) <= _REPEATS
+        )
+
+    def _doubted(self, hop: _Hop, distance: Optional[int]) -> bool:
+        """Whether the hop before the end of the path is silent, and was not yet asked often enough to believe the distance."""
+        return distance is not None and hop.ttl == distance - 1 and not hop.answered and hop.probes < self.options.queries + _CONFIRMATIONS
+
+    def _settled(self, hop: _Hop) -> bool:
+        """Whether no more is to be asked of this hop, and no answer waited for."""
+        if len(hop.queries) < self.options.queries or self._doubted(hop, self._distance()):
+            return False
+        return not any(query.open or self._may_repeat(hop, query) for query in hop.queries)
+
+    def _one_at_a_time(self) -> None:
+        """With ``parallel`` 1: keep the first that is ready, and nothing while a probe is out."""
+        keep = [] if self._outstanding else sorted(self._ready, key=lambda entry: (entry[0], entry[1].number))[:1]
+        for entry in self._ready:
+            if entry not in keep:
+                self._unqueue(*entry)
+        self._ready = keep
+
+    def _unqueue(self, ttl: int, query: _Query) -> None:
+        query.queued = False
+        hop = self._hops[ttl]
+        if not query.probes and query.error is None:
+            hop.queries.remove(query)
+
+    def _new_query(self, hop: _Hop) -> _Query:
+        query = _Query(len(hop.queries) + 1)
+        hop.queries.append(query)
+        return query
+
+    def _queue_at(self, hop: _Hop, query: Optional[_Query], at: float, now: float, pause: float = 0.0) -> None:
+        if at + pause > now:
+            self._wake = min(self._wake, at + pause)
+        else:
+            self._queue(hop, query or self._new_query(hop))
+
+    def _queue(self, hop: _Hop, query: _Query) -> None:
+        query.queued = True
+        self._ready.append((hop.ttl, query))
+
+    def _natural_end(self) -> str:
+        if self._tcp_distance is not None:
+            return "reached"
+        if self._distance() is not None:
+            return "unreachable"
+        return "gap_limit" if self._last_ttl() < self.options.max_ttl else "max_ttl"
+
+    # Telling.
+
+    def _place(self, probe: Probe) -> Tuple[_Hop, _Query]:
+        hop = self._hops[probe.ttl]
+        return hop, hop.queries[probe.query - 1]
+
+    def _count(self, name: str) -> None:
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def _tell(self, kind: str, probe: Probe, text: str) -> None:
+        self.events.append(Event(kind, probe.ttl, probe.query, "ttl {} query {}: {}".format(probe.ttl, probe.query, text)))
+
+    def _tell_hops(self) -> None:
+        """Tell the watcher of each hop, in order, that is complete by now."""
+        if not self._watched:
+            return
+        over = self.stop_reason is not None
+        for ttl in self._path():
+            if ttl <= self._told:
+                continue
+            if not over and not self._settled(self._hops[ttl]):
+                break
+            distance = self._distance()
+            if not over and distance is not None and ttl == distance and ttl - 1 in self._hops and not self._settled(self._hops[ttl - 1]):
+                break
+            self._told = ttl
+            self.events.append(Event("hop", ttl, 0, "ttl {} complete".format(ttl), self._hop_record(self._hops[ttl])))
+
+    # The record.
+
+    def record(self, *, vantage: str, interface: Optional[str], method: str, started_at: str, warnings: Tuple[str, ...] = ()) -> Trace:
+        """The trace as it stands; call it when ``poll`` has said that it is over.
+
+        Arguments:
+            vantage: name of this host. interface: asked for, or None. method: the transport's name.
+            started_at: wall clock at the start, ISO 8601 in UTC.
+            warnings: what the caller has to say; the tracer's own follow.
+        """
+        options, flow = self.options, self.endpoints
+        started = self._started_at or 0.0
+        hops = tuple(self._hop_record(self._hops[ttl]) for ttl in self._path())
+        own = list(self._warnings)
+        if self.counters.get("sent") and not any(hop.answered for hop in self._hops.values()):
+            own.append("Nothing answered, not even the first hop: a firewall of this host may drop the probes or their answers.")
+        return Trace(
+            destination=options.destination,
+            address=flow.address,
+            family=flow.family,
+            port=flow.port,
+            vantage=vantage,
+            source=flow.source,
+            source_port=flow.source_port,
+            interface=interface,
+            method=method,
+            probe=ProbeShape(options.flags, options.tcp_options, self.builder.length, options.tos, options.dont_fragment),
+            started_at=started_at,
+            elapsed_ms=round(1000 * ((self._ended_at or started) - started), 3),
+            reached=self._tcp_distance is not None,
+            port_state=self._port_state(),
+            stop_reason=self.stop_reason or "interrupted",
+            hops=hops,
+            counters=dict(sorted(self.counters.items())),
+            warnings=(*warnings, *own),
+        )
+
+    def _path(self) -> List[int]:
+        """The TTLs that belong to the path."""
+        distance = self._distance()
+        ttls = sorted(ttl for ttl in self._hops if distance is None or ttl <= distance)
+        if self.stop_reason in ("interrupted", "deadline", "error"):
+            # What was asked ahead, and had no time to answer, would read as silent hops.
+            while ttls and not self._hops[ttls[-1]].answered and not self._settled(self._hops[ttls[-1]]):
+                ttls.pop()
+        return ttls
+
+    def _port_state(self) -> str:
+        tells = self.options.flag_bits & (_SYN | _ACK | _RST) == _SYN
+        if self._tcp_distance is not None:
+            if not tells:
+                # A RST to anything but a SYN comes from open and closed ports alike (RFC 9293 section 3.10.7).
+                return "unknown"
+            return "open" if self._syn_ack else "closed" if self._reset else "unknown"
+        distance = self._distance()
+        if distance is not None:
+            refusals = _REFUSALS[self.endpoints.family]
+            refused = any(
+                isinstance(answer.packet, IcmpError) and (answer.packet.type, answer.packet.code) in refusals
+                for answer in self._answers(self._hops[distance])
+            )
+            return "filtered" if refused else "unreachable"
+        if self.stop_reason not in ("max_ttl", "gap_limit") or not self._hops:
+            return "unknown"
+        # Silence up to the end. An answer from the last TTL of all says that the path is longer than max_ttl.
+        return "unknown" if self._hops[max(self._hops)].answered else "filtered"
+
+    def _answers(self, hop: _Hop) -> Iterator[_Answer]:
+        """The first answer of each query, in the order of the queries."""
+        return (query.answer for query in hop.queries if query.answer is not None)
+
+    def _hop_record(self, hop: _Hop) -> Hop:
+        answers = sorted(self._answers(hop), key=lambda answer: answer.received_at)
+        addresses = tuple(dict.fromkeys(answer.packet.address for answer in [*answers, *hop.duplicates]))
+        notable = self._notable(hop)
+        replies = [self._reply_record(query, notable) for query in hop.queries if query.probes or query.error]
+        replies += [self._answer_record(answer, notable, duplicate=True) for answer in hop.duplicates]
+        queries = [query for query in hop.queries if query.probes]
+        answered = sum(query.answer is not None for query in queries)
+        return Hop(
+            ttl=hop.ttl,
+            address=addresses[0] if addresses else None,
+            addresses=addresses,
+            name=None,
+            replies=tuple(replies),
+            rtt_ms=RoundTrip.of([reply.rtt_ms for reply in replies if reply.rtt_ms is not None and not reply.duplicate]),
+            loss=round(1 - answered / len(queries), 4) if queries else None,
+            silence=_silence(hop),
+        )
+
+    def _notable(self, hop: _Hop) -> Set[int]:
+        """Which answers keep their bytes as evidence, by identity."""
+        if self.options.evidence == "none":
+            return set()
+        answers = [*self._answers(hop), *hop.duplicates]
+        if self.options.evidence == "all":
+            return {id(answer.packet) for answer in answers}
+        first: Dict[Tuple[str, str, int], _Answer] = {}
+        for answer in sorted(answers, key=lambda one: one.received_at):
+            packet = answer.packet
+            kind, detail = (packet.kind, packet.code) if isinstance(packet, IcmpError) else ("tcp", packet.flags)
+            first.setdefault((packet.address, kind, detail), answer)
+        return {id(answer.packet) for answer in first.values()}
+
+    def _reply_record(self, query: _Query, notable: Set[int]) -> Reply:
+        if query.answer is not None:
+            return self._answer_record(query.answer, notable, attempts=len(query.probes))
+        if query.error is not None:
+            return Reply(query=query.number, kind="send_error", error=query.error)
+        return Reply(query=query.number, kind="timeout", attempts=len(query.probes))
+
+    def _answer_record(self, answer: _Answer, notable: Set[int], *, attempts: int = 1, duplicate: bool = False) -> Reply:
+        probe, packet = answer.probe, answer.packet
+        assert probe.sent_at is not None
+        evidence = b64encode(packet.data).decode("ascii") if id(packet) in notable else None
+        rtt_ms = round(1000 * max(0.0, answer.received_at - probe.sent_at), 3)
+        if isinstance(packet, TcpReply):
+            return Reply(
+                query=probe.query,
+                kind="tcp",
+                address=packet.address,
+                rtt_ms=rtt_ms,
+                reply_ttl=packet.reply_ttl,
+                tcp_flags=flag_names(packet.flags),
+                attempts=attempts,
+                late=answer.late,
+                duplicate=duplicate,
+                evidence=evidence,
+            )
+        quote = packet.quote
+        return Reply(
+            query=probe.query,
+            kind=packet.kind,
+            address=packet.address,
+            rtt_ms=rtt_ms,
+            reply_ttl=packet.reply_ttl,
+            icmp_type=packet.type,
+            icmp_code=packet.code,
+            mtu=packet.mtu,
+            quoted=Quoted(quote.ttl, quote.tos, quote.source, quote.source_port, quote.address, quote.port),
+            altered=answer.altered,
+            attempts=attempts,
+            late=answer.late,
+            duplicate=duplicate,
+            evidence=evidence,
+        )
+
+
+def _silence(hop: _Hop) -> Optional[str]:
+    """What the unanswered probes of a hop turned out to be, see ``Hop.silence``."""
+    probes = sorted((probe for query in hop.queries for probe in query.probes), key=lambda probe: probe.sent_at or 0.0)
+    if all(probe.answered for probe in probes):
+        return None
+    if not hop.answered:
+        return "silent"
+    # A rate limit is a matter of time alone: what came too soon after the last answer is silent, what came later is answered.
+    answered_gaps, silent_gaps = [math.inf], []
+    last_answered: Optional[float] = None
+    for probe in probes:
+        assert probe.sent_at is not None
+        if last_answered is None:
+            if not probe.answered:
+                return "lost"
+        else:
+            (answered_gaps if probe.answered else silent_gaps).append(probe.sent_at - last_answered)
+        if probe.answered:
+            last_answered = probe.sent_at
+    return "rate_limited" if max(silent_gaps) < min(answered_gaps) and len(answered_gaps) + len(silent_gaps) > 2 else "lost"

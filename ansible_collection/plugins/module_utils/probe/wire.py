@@ -1,0 +1,389 @@
+# BSD-3-Clause, see LICENSE
+"""Bytes to fields and back: builds the probes, reads replies and what they quote. Pure functions, no sockets.
+
+Everything read here comes from the network: each length is checked before the field behind it is read, and a packet
+that is not a whole, valid answer to a TCP probe is refused with the name of the reason, never with an exception.
+"""
+
+from __future__ import annotations
+
+import struct
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import NamedTuple, Optional, Tuple, Union
+
+from .options import FLAG_BITS, TraceOptions
+
+__all__ = (
+    "IcmpError",
+    "ProbeBuilder",
+    "Quote",
+    "TcpReply",
+    "checksum",
+    "flag_names",
+    "read_icmpv4",
+    "read_icmpv6",
+    "read_tcp_over_ipv4",
+    "read_tcp_over_ipv6",
+)
+
+TCP = 6
+_TCP_HEADER = struct.Struct("!HHIIBBHHH")
+_IPV4_HEADER = struct.Struct("!BBHHHBBH4s4s")
+#: What RFC 792 guarantees of the quoted TCP header: ports and sequence number.
+_SHORTEST_QUOTE = 8
+#: IPv6 extension headers that may stand before the TCP header, with their unit of length (RFC 8200 section 4, RFC 4302 section 2.2).
+_EXTENSION_UNITS = {0: 8, 43: 8, 60: 8, 135: 8, 51: 4}
+_FRAGMENT = 44
+_MOST_EXTENSIONS = 8
+
+_MAXIMUM_SEGMENT = {4: 1460, 6: 1440}
+#: The window that Linux offers in its SYN; a window of 0 is refused by some firewalls.
+_WINDOW = 64240
+
+
+class Quote(NamedTuple):
+    """The probe as an ICMP error quotes it.
+
+    Attributes:
+        source, source_port, address, port: the quoted flow.
+        sequence: TCP sequence number.
+        ttl: TTL or hop limit. tos: type of service or traffic class, 0 to 255.
+        identification: of the IPv4 header; None for IPv6.
+        segment: the quoted bytes from the TCP header on, at least 8; padding and extensions cut off.
+    """
+
+    source: str
+    source_port: int
+    address: str
+    port: int
+    sequence: int
+    ttl: int
+    tos: int
+    identification: Optional[int]
+    segment: bytes
+
+
+class IcmpError(NamedTuple):
+    """An ICMP error about a TCP packet: time exceeded, destination unreachable or packet too big.
+
+    Attributes:
+        kind: ``time_exceeded`` or ``unreachable`` (packet too big is one of these).
+        address: who sent it.
+        type, code: as in the ICMP header.
+        reply_ttl: TTL or hop limit that it arrived with; None where the system did not tell.
+        mtu: next-hop MTU in bytes; None where the error carries none.
+        quote: the packet that it is about.
+        data: the bytes that it was read from.
+    """
+
+    kind: str
+    address: str
+    type: int
+    code: int
+    reply_ttl: Optional[int]
+    mtu: Optional[int]
+    quote: Quote
+    data: bytes
+
+
+class TcpReply(NamedTuple):
+    """A TCP segment to one of this host's addresses.
+
+    Attributes:
+        address, port: its source. local_address, local_port: its destination.
+        flags: bits of the TCP header, see ``FLAG_BITS``.
+        sequence, acknowledgment: numbers of the TCP header.
+        reply_ttl: TTL or hop limit that it arrived with; None where the system did not tell.
+        data: the bytes that it was read from.
+    """
+
+    address: str
+    port: int
+    local_address: str
+    local_port: int
+    flags: int
+    sequence: int
+    acknowledgment: int
+    reply_ttl: Optional[int]
+    data: bytes
+
+
+def checksum(data: bytes, initial: int = 0) -> int:
+    """The Internet checksum (RFC 1071): 0 over data that holds its own, right checksum.
+
+    Arguments:
+        data: the bytes; an odd last one is padded with zero.
+        initial: a sum to start from, such as that of a pseudo-header.
+    """
+    if len(data) % 2:
+        data += b"\0"
+    total = initial + sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def flag_names(bits: int) -> str:
+    """TCP flags by name in the order of the header's bits: 0x12 is ``SYN,ACK``."""
+    return ",".join(name for name, bit in FLAG_BITS.items() if bits & bit)
+
+
+def _pseudo_sum(source: bytes, address: bytes, protocol: int, length: int) -> int:
+    """The sum over the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1), not yet folded."""
+    both = source + address
+    return sum(struct.unpack("!%dH" % (len(both) // 2), both)) + protocol + (length & 0xFFFF) + (length >> 16)
+
+
+def _tcp_options(kind: str, family: int, timestamp: int) -> bytes:
+    maximum_segment = struct.pack("!BBH", 2, 4, _MAXIMUM_SEGMENT[family])
+    if kind == "none":
+        return b""
+    if kind == "mss":
+        return maximum_segment
+    # The order of a Linux SYN: MSS, SACK permitted, timestamps, no-operation, window scale 7.
+    return maximum_segment + struct.pack("!BBBBIIBBBB", 4, 2, 8, 10, timestamp, 0, 1, 3, 3, 7)
+
+
+class ProbeBuilder:
+    """Builds the probes of one trace: the same packet each time but for TTL, numbers, identification and checksum.
+
+    Arguments:
+        options: shape of the probes.
+        family: 4 or 6.
+        source, address: address literals without a zone.
+        source_port: of every probe.
+        flow_label: of every probe, 20 bits; IPv6 only (RFC 6437 section 3: one flow, one label).
+        timestamp: value for the timestamps option, 32 bits.
+
+    Attributes:
+        length: of the whole IP packet in bytes.
+        sequence_length: how much of the sequence space a probe takes (RFC 9293 section 3.4): payload, SYN and FIN.
+    """
+
+    def __init__(
+        self, options: TraceOptions, family: int, source: str, address: str, source_port: int, flow_label: int, timestamp: int
+    ) -> None:
+        kind = AF_INET if family == 4 else AF_INET6
+        source_bytes, address_bytes = inet_pton(kind, source), inet_pton(kind, address)
+        tcp_options = _tcp_options(options.tcp_options, family, timestamp)
+        ip_length = 20 if family == 4 else 40
+        headers = ip_length + 20 + len(tcp_options)
+        self.length = max(headers, options.length or 0)
+        payload = bytes(ord("!") + index % 93 for index in range(self.length - headers))
+        flags = options.flag_bits
+        self.sequence_length = len(payload) + bool(flags & FLAG_BITS["SYN"]) + bool(flags & FLAG_BITS["FIN"])
+        tcp_header = _TCP_HEADER.pack(
+            source_port, options.port, 0, 0, (20 + len(tcp_options)) // 4 << 4, flags, _WINDOW, 0, 0
+        )
+        segment = tcp_header + tcp_options + payload
+        if family == 4:
+            fragment = 0x4000 if options.dont_fragment else 0
+            header = _IPV4_HEADER.pack(0x45, options.tos, self.length, 0, fragment, 0, TCP, 0, source_bytes, address_bytes)
+        else:
+            first_word = 6 << 28 | options.tos << 20 | flow_label
+            header = struct.pack("!IHBB", first_word, len(segment), TCP, 0) + source_bytes + address_bytes
+        self._family = family
+        self._packet = bytearray(header + segment)
+        self._tcp_at = ip_length
+        # Summed once: a probe adds its own numbers.
+        self._sum = 0xFFFF ^ checksum(segment, _pseudo_sum(source_bytes, address_bytes, TCP, len(segment)))
+
+    def build(self, ttl: int, sequence: int, acknowledgment: int, identification: int) -> bytes:
+        """One probe as bytes from the IP header on; the kernel fills in the IPv4 header checksum.
+
+        Arguments:
+            ttl: 1 to 255.
+            sequence, acknowledgment: 32 bits each.
+            identification: 16 bits, not 0 (the kernel would replace it); IPv4 only.
+        """
+        packet, at = self._packet, self._tcp_at
+        total = (
+            self._sum + (sequence >> 16) + (sequence & 0xFFFF) + (acknowledgment >> 16) + (acknowledgment & 0xFFFF)
+        )
+        while total >> 16:
+            total = (total & 0xFFFF) + (total >> 16)
+        struct.pack_into("!II", packet, at + 4, sequence, acknowledgment)
+        struct.pack_into("!H", packet, at + 16, ~total & 0xFFFF)
+        if self._family == 4:
+            struct.pack_into("!H", packet, 4, identification)
+            packet[8] = ttl
+        else:
+            packet[7] = ttl
+        return bytes(packet)
+
+    def segment(self, sequence: int, acknowledgment: int) -> bytes:
+        """The TCP part of the probe with these numbers."""
+        return self.build(1, sequence, acknowledgment, 1)[self._tcp_at :]
+
+
+def read_tcp_over_ipv4(packet: bytes) -> Union[TcpReply, str]:
+    """Read a TCP segment as a raw IPv4 socket delivers it, IP header included; or tell why it is none."""
+    header = _ipv4_header(packet)
+    if isinstance(header, str):
+        return header
+    header_length, ttl, source, address = header
+    if packet[9] != TCP:
+        return "other_protocol"
+    return _read_tcp(packet[header_length:], AF_INET, source, address, ttl, packet)
+
+
+def read_tcp_over_ipv6(segment: bytes, source: str, local_address: str, hop_limit: Optional[int]) -> Union[TcpReply, str]:
+    """Read a TCP segment as a raw IPv6 socket delivers it, without the IP header; or tell why it is none.
+
+    Arguments:
+        source, local_address: the IPv6 header's addresses without a zone. hop_limit: of that header, if known.
+    """
+    return _read_tcp(segment, AF_INET6, inet_pton(AF_INET6, source), inet_pton(AF_INET6, local_address), hop_limit, segment)
+
+
+def read_icmpv4(packet: bytes) -> Union[IcmpError, str]:
+    """Read an ICMP error about a TCP packet as a raw IPv4 socket delivers it, IP header included; or tell why it is none."""
+    header = _ipv4_header(packet)
+    if isinstance(header, str):
+        return header
+    header_length, ttl, source, _ = header
+    message = packet[header_length:]
+    if len(message) < 8:
+        return "truncated"
+    if checksum(message):
+        return "bad_checksum"
+    kind, code = message[0], message[1]
+    if kind not in (3, 11):
+        return "other_icmp"
+    if (kind, code) == (11, 1):
+        return "reassembly_timeout"
+    quoted = _rfc4884_quote(message, message[5] * 4)
+    quote = _read_ipv4_quote(quoted)
+    if isinstance(quote, str):
+        return quote
+    mtu = struct.unpack_from("!H", message, 6)[0] if (kind, code) == (3, 4) else 0
+    what = "time_exceeded" if kind == 11 else "unreachable"
+    return IcmpError(what, inet_ntop(AF_INET, source), kind, code, ttl, mtu or None, quote, packet)
+
+
+def read_icmpv6(message: bytes, source: str, hop_limit: Optional[int]) -> Union[IcmpError, str]:
+    """Read an ICMPv6 error about a TCP packet as a raw IPv6 socket delivers it; or tell why it is none.
+
+    The kernel has verified the checksum of what an ICMPv6 socket delivers (RFC 3542 section 3.1).
+
+    Arguments:
+        message: from the ICMPv6 header on. source: its sender without a zone. hop_limit: it came with, if known.
+    """
+    if len(message) < 8:
+        return "truncated"
+    kind, code = message[0], message[1]
+    if kind not in (1, 2, 3):
+        return "other_icmp"
+    if (kind, code) == (3, 1):
+        return "reassembly_timeout"
+    quoted = _rfc4884_quote(message, message[4] * 8) if kind != 2 else message[8:]
+    quote = _read_ipv6_quote(quoted)
+    if isinstance(quote, str):
+        return quote
+    mtu = struct.unpack_from("!I", message, 4)[0] if kind == 2 else 0
+    what = "time_exceeded" if kind == 3 else "unreachable"
+    return IcmpError(what, source, kind, code, hop_limit, mtu or None, quote, message)
+
+
+def _ipv4_header(packet: bytes) -> Union[Tuple[int, int, bytes, bytes], str]:
+    """Length of the header, TTL, source and destination of an IPv4 packet."""
+    if len(packet) < 20:
+        return "truncated"
+    header_length = (packet[0] & 0x0F) * 4
+    if packet[0] >> 4 != 4 or header_length < 20 or header_length > len(packet):
+        return "malformed"
+    return header_length, packet[8], packet[12:16], packet[16:20]
+
+
+def _read_tcp(
+    segment: bytes, kind: int, source: bytes, address: bytes, ttl: Optional[int], data: bytes
+) -> Union[TcpReply, str]:
+    if len(segment) < 20:
+        return "truncated"
+    port, local_port, sequence, acknowledgment, offset, flags, _, claimed, _ = _TCP_HEADER.unpack_from(segment)
+    if (offset >> 4) * 4 < 20 or (offset >> 4) * 4 > len(segment):
+        return "malformed"
+    pseudo = _pseudo_sum(source, address, TCP, len(segment))
+    # A segment that never left this machine (loopback, veth) may carry the sum of the pseudo-header alone: its sender
+    # left the rest to a network card (checksum offload).
+    if checksum(segment, pseudo) and claimed != 0xFFFF ^ checksum(b"", pseudo):
+        return "bad_checksum"
+    return TcpReply(
+        inet_ntop(kind, source), port, inet_ntop(kind, address), local_port, flags, sequence, acknowledgment, ttl, data
+    )
+
+
+def _rfc4884_quote(message: bytes, length: int) -> bytes:
+    """The quoted datagram of an ICMP error, without the extensions behind it (RFC 4884 section 4)."""
+    quoted = message[8:]
+    return quoted[:length] if 0 < length <= len(quoted) else quoted
+
+
+def _read_ipv4_quote(quoted: bytes) -> Union[Quote, str]:
+    header = _ipv4_header(quoted)
+    if isinstance(header, str):
+        return "bad_quote"
+    header_length, ttl, source, address = header
+    if quoted[9] != TCP:
+        return "other_protocol"
+    identification, fragment = struct.unpack_from("!H", quoted, 4)[0], struct.unpack_from("!H", quoted, 6)[0]
+    if fragment & 0x1FFF:
+        return "fragment"
+    total_length = struct.unpack_from("!H", quoted, 2)[0]
+    segment = _quoted_segment(quoted, header_length, total_length)
+    if isinstance(segment, str):
+        return segment
+    source_port, port, sequence = struct.unpack_from("!HHI", segment)
+    return Quote(
+        inet_ntop(AF_INET, source), source_port, inet_ntop(AF_INET, address), port, sequence, ttl, quoted[1], identification, segment
+    )
+
+
+def _read_ipv6_quote(quoted: bytes) -> Union[Quote, str]:
+    if len(quoted) < 40 or quoted[0] >> 4 != 6:
+        return "bad_quote"
+    first_word, payload_length, following, hop_limit = struct.unpack_from("!IHBB", quoted)
+    at = 40
+    for _ in range(_MOST_EXTENSIONS + 1):
+        if following == TCP:
+            break
+        if len(quoted) < at + 8:
+            return "bad_quote"
+        if following == _FRAGMENT:
+            if struct.unpack_from("!H", quoted, at + 2)[0] & 0xFFF8:
+                return "fragment"
+            following, at = quoted[at], at + 8
+        elif following in _EXTENSION_UNITS:
+            unit = _EXTENSION_UNITS[following]
+            following, at = quoted[at], at + (quoted[at + 1] + (1 if unit == 8 else 2)) * unit
+        else:
+            return "other_protocol"
+    else:
+        return "bad_quote"
+    segment = _quoted_segment(quoted, at, 40 + payload_length)
+    if isinstance(segment, str):
+        return segment
+    source_port, port, sequence = struct.unpack_from("!HHI", segment)
+    return Quote(
+        inet_ntop(AF_INET6, quoted[8:24]),
+        source_port,
+        inet_ntop(AF_INET6, quoted[24:40]),
+        port,
+        sequence,
+        hop_limit,
+        first_word >> 20 & 0xFF,
+        None,
+        segment,
+    )
+
+
+def _quoted_segment(quoted: bytes, at: int, total_length: int) -> Union[bytes, str]:
+    """The quoted TCP bytes, without what a router padded them with (RFC 4884 section 4.1: zeros up to 128 bytes)."""
+    if total_length >= at + _SHORTEST_QUOTE:
+        quoted = quoted[:total_length]
+    segment = quoted[at:]
+    if len(segment) < _SHORTEST_QUOTE:
+        return "bad_quote"
+    if not any(segment[_SHORTEST_QUOTE:]):
+        segment = segment[:_SHORTEST_QUOTE]
+    return segment
