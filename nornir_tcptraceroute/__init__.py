@@ -1,1 +1,36 @@
 """TCP traceroute for Nornir and Ansible: the public names, nothing else."""
+
+from .probe.errors import (
+    OptionError,
+    PrivilegeError,
+    ProbeError,
+    RecordError,
+    ResolveError,
+    RouteError,
+    TransportError,
+)
+from .probe.library import trace
+from .probe.options import PARAMETERS, Parameter, TraceOptions
+from .probe.records import Hop, ProbeShape, Quoted, Reply, RoundTrip, Trace
+from .version import VERSION
+
+__all__ = [
+    "PARAMETERS",
+    "VERSION",
+    "Hop",
+    "OptionError",
+    "Parameter",
+    "PrivilegeError",
+    "ProbeError",
+    "ProbeShape",
+    "Quoted",
+    "RecordError",
+    "Reply",
+    "ResolveError",
+    "RoundTrip",
+    "RouteError",
+    "Trace",
+    "TraceOptions",
+    "TransportError",
+    "trace",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import heapq
+import math
 import os
 import select
 import socket
@@ -66,7 +67,7 @@ class Pacer:
 class Running:
     """One trace in an engine: its tracer, and what the loop has to remember for it."""
 
-    __slots__ = ("flow", "on_event", "on_trace", "pending", "started_at", "tracer", "tries", "try_at")
+    __slots__ = ("due_at", "flow", "on_event", "on_trace", "pending", "started_at", "tracer", "tries", "try_at")
 
     def __init__(
         self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]], started_at: str
@@ -90,6 +91,7 @@ class Running:
         self.pending: Optional[Probe] = None
         self.tries = 0
         self.try_at = 0.0
+        self.due_at = math.inf
 
     @property
     def key(self) -> _FlowKey:
@@ -156,9 +158,7 @@ class Engine:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def add(
-        self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]] = None
-    ) -> Running:
+    def add(self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]] = None) -> Running:
         """Begin a trace; from any thread. The engine closes the flow when the trace has ended.
 
         Arguments:
@@ -186,6 +186,11 @@ class Engine:
         self._interrupted = True
         self._wake()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no trace is open or waiting to begin."""
+        return not self._running and not self._inbox
+
     def _wake(self) -> None:
         try:
             os.write(self._wake_write, b"\0")
@@ -197,10 +202,9 @@ class Engine:
         """Drive all traces that were added, and those added meanwhile, until none is left."""
         while True:
             self._take_in()
-            now = time.monotonic()
-            while self._due and self._due[0][0] <= now:
-                self._advance(heapq.heappop(self._due)[2])
-            if not self._running and not self._inbox:
+            for running in self._take_due(time.monotonic()):
+                self._advance(running)
+            if self.idle:
                 return
             timeout = self._due[0][0] - time.monotonic() if self._due else None
             self._clock_offset = self._wall_minus_monotonic()
@@ -240,29 +244,41 @@ class Engine:
             self._finish(running)
 
     def _due_at(self, at: float, running: Running) -> None:
-        heapq.heappush(self._due, (at, next(self._order), running))
+        # A trace stands in the queue with the earliest of its times; at that, it says itself when the next one is.
+        if at < running.due_at:
+            running.due_at = at
+            heapq.heappush(self._due, (at, next(self._order), running))
+
+    def _take_due(self, now: float) -> List[Running]:
+        taken = []
+        while self._due and self._due[0][0] <= now:
+            at, _, running = heapq.heappop(self._due)
+            if at == running.due_at:
+                running.due_at = math.inf
+                taken.append(running)
+        return taken
 
     # Sending.
 
     def _advance(self, running: Running) -> None:
-        """Do all that a trace has to do now."""
-        while running in self._running:
-            now = time.monotonic()
-            probe = running.pending
-            if probe is None:
-                action = running.tracer.poll(now)
-                if action is None:
-                    self._finish(running)
-                    return
-                if isinstance(action, float):
-                    self._due_at(action, running)
-                    break
-                probe = running.pending = action
+        """Do what a trace has to do now, and send one probe at most: the answer to the last may tell that no more are needed."""
+        if running not in self._running:
+            return
+        now = time.monotonic()
+        if running.pending is None:
+            action = running.tracer.poll(now)
+            if action is None:
+                self._finish(running)
+                return
+            if isinstance(action, float):
+                self._due_at(action, running)
+            else:
+                running.pending = action
+        if running.pending is not None:
             ready_at = max(running.try_at, self._pacer.next_at(now), self._destination(running.flow.address).next_at(now))
-            if ready_at > now:
-                self._due_at(ready_at, running)
-                break
-            self._send(running, probe)
+            if ready_at <= now:
+                self._send(running, running.pending)
+            self._due_at(ready_at, running)
         self._report(running)
 
     def _destination(self, address: str) -> Pacer:
@@ -366,7 +382,9 @@ class Engine:
         dropped = self._transports[running.flow.family].dropped
         if dropped:
             warnings.append(
-                "This host dropped {} replies that came faster than they were read; silent hops may have answered.".format(dropped)
+                "This host dropped {} replies that came faster than they were read; silent hops may have answered.".format(
+                    dropped
+                )
             )
         return tuple(warnings)
 

@@ -111,9 +111,7 @@ def open_flow(options: TraceOptions, *, reserve: bool = True) -> Flow:
     raise problem
 
 
-def _open(
-    options: TraceOptions, family: int, address: str, wanted: Optional[str], interface_index: int, reserve: bool
-) -> Flow:
+def _open(options: TraceOptions, family: int, address: str, wanted: Optional[str], interface_index: int, reserve: bool) -> Flow:
     shown = options.destination if options.destination == address else "{} ({})".format(options.destination, address)
     refusal = forbidden(address, family)
     if refusal:
@@ -180,9 +178,7 @@ def _check_local(family: int, source: str, index: int) -> None:
             raise RouteError("{} is not an address of this host: give one of its own as source, or none".format(source)) from None
 
 
-def _reserve(
-    family: int, source: str, index: int, port: Optional[int], reserve: bool
-) -> Tuple[Optional[socket.socket], int]:
+def _reserve(family: int, source: str, index: int, port: Optional[int], reserve: bool) -> Tuple[Optional[socket.socket], int]:
     reservation = socket.socket(_FAMILIES[family], socket.SOCK_STREAM)
     try:
         reservation.bind(_place(family, source, port or 0, index))
@@ -197,9 +193,7 @@ def _reserve(
     return reservation, bound_port
 
 
-def _route(
-    family: int, address: str, source: Optional[str], index: int, shown: str, interface: Optional[str]
-) -> Tuple[int, str]:
+def _route(family: int, address: str, source: Optional[str], index: int, shown: str, interface: Optional[str]) -> Tuple[int, str]:
     """The interface and source address that the kernel would use, as ``ip route get`` tells."""
     kind = _FAMILIES[family]
     attributes = [(_DESTINATION, socket.inet_pton(kind, address))]

@@ -281,7 +281,9 @@ class Tracer:
         self._changed = True
         self._count("sent")
         if self._watched:
-            self._tell("sent", probe, "sent, sequence {:#010x}, identification {:#06x}".format(probe.sequence, probe.identification))
+            self._tell(
+                "sent", probe, "sent, sequence {:#010x}, identification {:#06x}".format(probe.sequence, probe.identification)
+            )
 
     def failed(self, probe: Probe, error: str, at: float) -> None:
         """The probe that ``poll`` gave could not be sent.
@@ -319,7 +321,11 @@ class Tracer:
         outcome = self._match_icmp(packet, at) if isinstance(packet, IcmpError) else self._match_tcp(packet, at)
         self._count(outcome if outcome in ("matched", "duplicate", "late", "challenge_ack") else "ignored_" + outcome)
         if self._watched and outcome not in ("matched", "duplicate", "late"):
-            what = "ICMP type {} code {}".format(packet.type, packet.code) if isinstance(packet, IcmpError) else flag_names(packet.flags)
+            what = (
+                "ICMP type {} code {}".format(packet.type, packet.code)
+                if isinstance(packet, IcmpError)
+                else flag_names(packet.flags)
+            )
             self.events.append(Event("ignored", 0, 0, "{} from {} ignored: {}".format(what, packet.address, outcome)))
         return outcome
 
@@ -398,7 +404,12 @@ class Tracer:
 
     def _match_tcp(self, reply: TcpReply, at: float) -> str:
         flow = self.endpoints
-        if (reply.address, reply.port, reply.local_address, reply.local_port) != (flow.address, flow.port, flow.source, flow.source_port):
+        if (reply.address, reply.port, reply.local_address, reply.local_port) != (
+            flow.address,
+            flow.port,
+            flow.source,
+            flow.source_port,
+        ):
             return "wrong_flow"
         probe = self._acknowledged(reply)
         if probe is None:
@@ -615,16 +626,16 @@ class Tracer:
 
     def _may_repeat(self, hop: _Hop, query: _Query) -> bool:
         """Whether a query without an answer is to be asked again: its hop has answered others."""
-        return (
-            (hop.answered or hop.suspected)
-            and query.answer is None
-            and not query.open
-            and 0 < len(query.probes) <= _REPEATS
-        )
+        return (hop.answered or hop.suspected) and query.answer is None and not query.open and 0 < len(query.probes) <= _REPEATS
 
     def _doubted(self, hop: _Hop, distance: Optional[int]) -> bool:
         """Whether the hop before the end of the path is silent, and was not yet asked often enough to believe the distance."""
-        return distance is not None and hop.ttl == distance - 1 and not hop.answered and hop.probes < self.options.queries + _CONFIRMATIONS
+        return (
+            distance is not None
+            and hop.ttl == distance - 1
+            and not hop.answered
+            and hop.probes < self.options.queries + _CONFIRMATIONS
+        )
 
     def _settled(self, hop: _Hop) -> bool:
         """Whether no more is to be asked of this hop, and no answer waited for."""
@@ -695,14 +706,22 @@ class Tracer:
             if not over and not self._settled(self._hops[ttl]):
                 break
             distance = self._distance()
-            if not over and distance is not None and ttl == distance and ttl - 1 in self._hops and not self._settled(self._hops[ttl - 1]):
+            if (
+                not over
+                and distance is not None
+                and ttl == distance
+                and ttl - 1 in self._hops
+                and not self._settled(self._hops[ttl - 1])
+            ):
                 break
             self._told = ttl
             self.events.append(Event("hop", ttl, 0, "ttl {} complete".format(ttl), self._hop_record(self._hops[ttl])))
 
     # The record.
 
-    def record(self, *, vantage: str, interface: Optional[str], method: str, started_at: str, warnings: Tuple[str, ...] = ()) -> Trace:
+    def record(
+        self, *, vantage: str, interface: Optional[str], method: str, started_at: str, warnings: Tuple[str, ...] = ()
+    ) -> Trace:
         """The trace as it stands; call it when ``poll`` has said that it is over.
 
         Arguments:

@@ -172,9 +172,7 @@ class ProbeBuilder:
         payload = bytes(ord("!") + index % 93 for index in range(self.length - headers))
         flags = options.flag_bits
         self.sequence_length = len(payload) + bool(flags & FLAG_BITS["SYN"]) + bool(flags & FLAG_BITS["FIN"])
-        tcp_header = _TCP_HEADER.pack(
-            source_port, options.port, 0, 0, (20 + len(tcp_options)) // 4 << 4, flags, _WINDOW, 0, 0
-        )
+        tcp_header = _TCP_HEADER.pack(source_port, options.port, 0, 0, (20 + len(tcp_options)) // 4 << 4, flags, _WINDOW, 0, 0)
         segment = tcp_header + tcp_options + payload
         if family == 4:
             fragment = 0x4000 if options.dont_fragment else 0
@@ -197,9 +195,7 @@ class ProbeBuilder:
             identification: 16 bits, not 0 (the kernel would replace it); IPv4 only.
         """
         packet, at = self._packet, self._tcp_at
-        total = (
-            self._sum + (sequence >> 16) + (sequence & 0xFFFF) + (acknowledgment >> 16) + (acknowledgment & 0xFFFF)
-        )
+        total = self._sum + (sequence >> 16) + (sequence & 0xFFFF) + (acknowledgment >> 16) + (acknowledgment & 0xFFFF)
         while total >> 16:
             total = (total & 0xFFFF) + (total >> 16)
         struct.pack_into("!II", packet, at + 4, sequence, acknowledgment)
@@ -295,9 +291,7 @@ def _ipv4_header(packet: bytes) -> Union[Tuple[int, int, bytes, bytes], str]:
     return header_length, packet[8], packet[12:16], packet[16:20]
 
 
-def _read_tcp(
-    segment: bytes, kind: int, source: bytes, address: bytes, ttl: Optional[int], data: bytes
-) -> Union[TcpReply, str]:
+def _read_tcp(segment: bytes, kind: int, source: bytes, address: bytes, ttl: Optional[int], data: bytes) -> Union[TcpReply, str]:
     if len(segment) < 20:
         return "truncated"
     port, local_port, sequence, acknowledgment, offset, flags, _, claimed, _ = _TCP_HEADER.unpack_from(segment)
@@ -335,7 +329,15 @@ def _read_ipv4_quote(quoted: bytes) -> Union[Quote, str]:
         return segment
     source_port, port, sequence = struct.unpack_from("!HHI", segment)
     return Quote(
-        inet_ntop(AF_INET, source), source_port, inet_ntop(AF_INET, address), port, sequence, ttl, quoted[1], identification, segment
+        inet_ntop(AF_INET, source),
+        source_port,
+        inet_ntop(AF_INET, address),
+        port,
+        sequence,
+        ttl,
+        quoted[1],
+        identification,
+        segment,
     )
 
 

@@ -1,0 +1,126 @@
+# BSD-3-Clause, see LICENSE
+"""``trace()``: the blocking call for scripts and threads. All threads of a process share one engine, which lives while there is work."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Optional, Set, Tuple
+
+from .engine import Engine, Running
+from .errors import ProbeError, TransportError
+from .flow import Flow, open_flow
+from .options import TraceOptions
+from .records import Trace
+from .resolver import ReverseNames, with_names
+
+__all__ = ("trace",)
+
+
+def trace(options: TraceOptions) -> Trace:
+    """Trace a route and return its record, hop names included; from any thread.
+
+    The process keeps its privileges and its signal handlers; nothing runs in the background once the last trace has ended.
+
+    Arguments:
+        options: what is asked.
+
+    Returns:
+        The record. A destination that was not reached is a result, not an error.
+
+    Raises:
+        ProbeError: the trace could not be measured: no privilege, no address, no route, no socket.
+    """
+    result = _shared.trace(options)
+    with_reverse = ReverseNames(options.names)
+    try:
+        return with_names(result, with_reverse)
+    finally:
+        with_reverse.close()
+
+
+class _Waiting:
+    """A caller that waits for its trace."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.result: Optional[Trace] = None
+        self.problem: Optional[BaseException] = None
+
+    def take(self, result: Trace) -> None:
+        self.result = result
+        self.ended.set()
+
+
+class _SharedEngine:
+    """An engine in a thread that starts with the first trace and ends with the last."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start afresh, as in the child of a fork: the parent's thread is not here, so its engine is of no use."""
+        self._lock = threading.Lock()
+        self._engine: Optional[Engine] = None
+        self._waiting: Set[_Waiting] = set()
+
+    def trace(self, options: TraceOptions) -> Trace:
+        flow = open_flow(options)
+        waiting = _Waiting()
+        try:
+            engine, running = self._begin(flow, waiting)
+        except BaseException:
+            flow.close()
+            raise
+        try:
+            waiting.ended.wait()
+        except BaseException:
+            # Ctrl-C in the caller's thread: the trace is not left to send on in the background.
+            engine.withdraw(running)
+            raise
+        finally:
+            self._waiting.discard(waiting)
+        if waiting.result is None:
+            raise TransportError(
+                "The engine that drives this process's traces failed: {!r}".format(waiting.problem)
+            ) from waiting.problem
+        return waiting.result
+
+    def _begin(self, flow: Flow, waiting: _Waiting) -> Tuple[Engine, Running]:
+        with self._lock:
+            engine = self._engine or Engine()
+            try:
+                # What the system may refuse is asked for in the caller's thread, which the refusal belongs to.
+                engine.open(flow.family)
+            except ProbeError:
+                if engine is not self._engine:
+                    engine.close()
+                raise
+            running = engine.add(flow, waiting.take)
+            self._waiting.add(waiting)
+            if engine is not self._engine:
+                self._engine = engine
+                threading.Thread(target=self._drive, args=(engine,), name="tcptraceroute", daemon=True).start()
+            return engine, running
+
+    def _drive(self, engine: Engine) -> None:
+        problem: Optional[BaseException] = None
+        while True:
+            try:
+                engine.run()
+            except BaseException as error:  # noqa: BLE001 -- whatever it is, those who wait have to hear of it
+                problem = error
+            with self._lock:
+                if problem is None and not engine.idle:
+                    continue
+                self._engine = None
+                left = list(self._waiting) if problem is not None else []
+            engine.close()
+            for waiting in left:
+                waiting.problem = problem
+                waiting.ended.set()
+            return
+
+
+_shared = _SharedEngine()
+os.register_at_fork(after_in_child=_shared.forget)
