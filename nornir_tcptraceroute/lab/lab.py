@@ -1,0 +1,157 @@
+"""A running lab: brings a network up, runs commands on its nodes, takes it down."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .blueprint import make_blueprint
+from .errors import LabError
+from .plan import make_plan
+from .truth import Truth
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from .topology import Topology
+
+START = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from nornir_tcptraceroute.lab.init import main; sys.exit(main(int(sys.argv[1])))"
+ENTER = str(Path(__file__).with_name("enter.py"))
+SECONDS_TO_END = 10.0
+
+
+class Lab:
+    """A network that exists between `with` and the end of its block, or from `start` to `close`, and never longer than this process.
+
+    Nothing of it shows outside: it has its own network, mount and PID namespaces, and a user namespace where this process is not root.
+
+    Arguments:
+        topology: what network; see load_topology.
+
+    Attributes:
+        topology: the same.
+        plan: all addresses and routes.
+        truth: which hops a trace must show.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.plan = make_plan(topology)
+        self.truth = Truth(self.plan)
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._first_process = 0
+        self._user_namespace = False
+        self._namespaces: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Bring the network up. It is complete when this returns: every route is set and every service listens.
+
+        Raises:
+            LabError: the system doesn't allow it, or lacks something that the network needs.
+        """
+        if self._keeper is not None:
+            message = "this lab is up already"
+            raise LabError(message)
+        command = [sys.executable, "-c", START, str(os.getpid()), json.dumps(sys.path)]
+        self._keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        try:
+            assert self._keeper.stdin is not None  # noqa: S101
+            self._keeper.stdin.write(json.dumps(make_blueprint(self.plan)).encode() + b"\n")
+            self._keeper.stdin.flush()
+            told = self._told()
+            self._first_process, self._user_namespace = told["first_process"], told["user_namespace"]
+            self._namespaces = self._told()["namespaces"]
+        except BaseException:
+            self.close()
+            raise
+
+    def _told(self) -> dict[str, Any]:
+        assert self._keeper is not None  # noqa: S101
+        assert self._keeper.stdout is not None  # noqa: S101
+        line = self._keeper.stdout.readline()
+        told: dict[str, Any] = json.loads(line) if line else {"error": "the lab's first process ended before it was up"}
+        if "error" in told:
+            raise LabError(told["error"])
+        return told
+
+    def close(self) -> None:
+        """Take the network down, with every process that runs in it. Closing a closed lab does nothing."""
+        keeper, self._keeper, self._namespaces = self._keeper, None, {}
+        if keeper is None:
+            return
+        assert keeper.stdin is not None  # noqa: S101
+        assert keeper.stdout is not None  # noqa: S101
+        try:
+            keeper.stdin.close()
+        except BrokenPipeError:
+            pass  # It ended before it had read all; its end is what is wanted.
+        keeper.wait(SECONDS_TO_END)
+        keeper.stdout.close()
+
+    def command(self, node: str, argv: Sequence[str], *, capabilities: bool = True) -> list[str]:
+        """The command line that runs a command on a node, for those who start processes themselves.
+
+        Arguments, Raises: as for `popen`.
+
+        Returns:
+            An argument vector, good as long as the lab is up.
+        """
+        if node not in self._namespaces:
+            message = f"{node!r} is not a node of this lab" if self._keeper else "this lab is not up"
+            raise LabError(message)
+        options = [f"--first-process={self._first_process}", f"--network={self._namespaces[node]}", f"--host-name={node}"]
+        options += ["--user-namespace"] if self._user_namespace else []
+        options += [] if capabilities else ["--no-capabilities"]
+        return [sys.executable, "-I", "-S", ENTER, *options, "--", *argv]
+
+    def popen(self, node: str, argv: Sequence[str], *, capabilities: bool = True, **options: Any) -> subprocess.Popen[Any]:  # noqa: ANN401
+        """Start a command on a node. It sees the lab's network, names and processes, and this machine's files.
+
+        Arguments:
+            node: the host or router.
+            argv: the command and its arguments; no shell.
+            capabilities: False takes all capabilities away, CAP_NET_RAW with them, and the way to get them back.
+            options: for subprocess.Popen.
+
+        Returns:
+            The process. Its exit code, and the signals sent to it, are the command's.
+
+        Raises:
+            LabError: no such node, or the lab is not up.
+        """
+        return subprocess.Popen(self.command(node, argv, capabilities=capabilities), **options)
+
+    def run(self, node: str, argv: Sequence[str], *, capabilities: bool = True, **options: Any) -> subprocess.CompletedProcess[Any]:  # noqa: ANN401
+        """Run a command on a node to its end.
+
+        Arguments:
+            node, argv, capabilities: as for `popen`.
+            options: for subprocess.run. Unless told otherwise, output is captured as text, and standard input is empty.
+
+        Returns:
+            The ended process.
+
+        Raises:
+            LabError: no such node, or the lab is not up.
+            subprocess.TimeoutExpired: after `timeout` seconds, if given.
+        """
+        if not {"stdout", "stderr", "capture_output"} & options.keys():
+            options["capture_output"] = True
+        if not {"stdin", "input"} & options.keys():
+            options["stdin"] = subprocess.DEVNULL
+        options.setdefault("text", True)
+        options.setdefault("check", False)
+        return subprocess.run(self.command(node, argv, capabilities=capabilities), **options)
