@@ -7,7 +7,6 @@ of them accept and refuse the same values in the same words.
 
 from __future__ import annotations
 
-import math
 import re
 import socket
 from dataclasses import dataclass, field, fields
@@ -327,7 +326,7 @@ def _checked_number(parameter: Parameter, value: Any) -> Tuple[Any, str]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value, "a number " + parameter.rule
     assert parameter.minimum is not None and parameter.maximum is not None
-    if not math.isfinite(value) or not parameter.minimum <= value <= parameter.maximum:
+    if not parameter.minimum <= value <= parameter.maximum:
         return value, parameter.rule
     return float(value), ""
 
