@@ -31,18 +31,22 @@ __all__ = ("Endpoints", "Event", "Probe", "Tracer")
 
 #: Shortest time in seconds after which a probe is given up; slow routers take tens of milliseconds to make an ICMP error.
 _LEAST_PATIENCE = 0.1
-#: The same for probes beyond the furthest answer, where nothing tells how long the round trip is.
+#: A hop that has not answered at all gets as long from its first probe on: its router may be slower than the whole path behind it.
+_LEAST_CHANCE = 0.25
+#: The least for probes beyond the furthest answer, where nothing tells how long the round trip is.
 _LEAST_TAIL_PATIENCE = 1.0
 #: Longest round trips that a probe waits for, behind and beyond the furthest answer.
 _PATIENCE, _TAIL_PATIENCE = 2, 10
 #: Shortest and longest time between the rounds of one hop.
 _LEAST_SPACING, _MOST_SPACING = 0.01, 0.5
+#: The least beyond the furthest answer: where the round trip is not known, haste would only burden the destination.
+_LEAST_TAIL_SPACING = 0.2
 #: How often a query is asked again after its first probe, and how long after the last one at least (doubling).
 _REPEATS, _REPEAT_AFTER = 2, 0.1
 #: Probes to TTL n-1 beyond its queries, before n is believed to be the distance while n-1 is silent.
 _CONFIRMATIONS = 3
 #: How long nothing moves before the window widens, and the most that this grows to.
-_LEAST_STALL, _MOST_STALL = 0.1, 1.0
+_LEAST_STALL, _MOST_STALL = 0.15, 1.0
 #: Send errors in a row, without any success, that end a trace.
 _FATAL_ERRORS = 3
 #: Bounds of what hostile replies can make a trace keep.
@@ -130,9 +134,13 @@ class _Query:
 
 
 class _Hop:
-    """One TTL: its queries and the answers beyond the first of each probe."""
+    """One TTL: its queries and the answers beyond the first of each probe.
 
-    __slots__ = ("answered", "duplicates", "last_sent_at", "queries", "suspected", "transit", "ttl")
+    ``answered``: a probe was answered. ``responsive``: something else tells that the hop does answer, so that silence is worth a
+    further question.
+    """
+
+    __slots__ = ("answered", "duplicates", "last_sent_at", "queries", "responsive", "transit", "ttl")
 
     def __init__(self, ttl: int) -> None:
         self.ttl = ttl
@@ -141,7 +149,7 @@ class _Hop:
         self.last_sent_at = -math.inf
         self.answered = False
         self.transit = False
-        self.suspected = False
+        self.responsive = False
 
     @property
     def probes(self) -> int:
@@ -187,6 +195,7 @@ class Tracer:
         self._next_ttl = options.first_ttl
         self._furthest = options.first_ttl - 1
         self._tcp_distance: Optional[int] = None
+        self._reached_at: Optional[float] = None
         self._unreachable: Set[int] = set()
         self._syn_ack = self._reset = False
         self._longest_rtt: Optional[float] = None
@@ -390,7 +399,7 @@ class Tracer:
             return "wrong_sequence"
         suspects.append((probe, error, at))
         self._suspect_count += 1
-        self._hops[probe.ttl].suspected = True
+        self._hops[probe.ttl].responsive = True
         self._changed = True
         return "unconfirmed_sequence"
 
@@ -417,11 +426,11 @@ class Tracer:
         if reply.flags & (_SYN | _RST) == 0 and self.options.flag_bits & _SYN:
             # RFC 9293 section 3.10.7.4: the answer to a further SYN of a flow that is being opened. It carries the first number,
             # so it proves that the destination was reached, but it is not the answer to that probe.
-            self._reached(probe.ttl)
+            self._reached(probe.ttl, at)
             return "challenge_ack"
         self._syn_ack = self._syn_ack or reply.flags & (_SYN | _ACK | _RST) == _SYN | _ACK
         self._reset = self._reset or bool(reply.flags & _RST)
-        self._reached(probe.ttl)
+        self._reached(probe.ttl, at)
         return self._take(_Answer(probe, reply, at, (), self._late(probe)))
 
     def _acknowledged(self, reply: TcpReply) -> Optional[Probe]:
@@ -494,7 +503,10 @@ class Tracer:
                 "a firewall that drops outgoing RSTs leaves half-open connections there."
             )
 
-    def _reached(self, ttl: int) -> None:
+    def _reached(self, ttl: int, at: float) -> None:
+        if self._reached_at is None:
+            self._reached_at = at
+        self._hops[ttl].responsive = True
         if self._tcp_distance is None or ttl < self._tcp_distance:
             self._tcp_distance = ttl
             self._changed = True
@@ -514,17 +526,26 @@ class Tracer:
         furthest = max([self._furthest, *(ttl for ttl in self._unreachable)])
         return min(self.options.max_ttl, furthest + gap_limit) if gap_limit else self.options.max_ttl
 
-    def _patience(self, ttl: int, furthest: int) -> float:
-        """How long a probe to this TTL is waited for, in seconds."""
-        wait, longest = self.options.wait, self._longest_rtt
+    def _overdue_at(self, probe: Probe, furthest: int) -> float:
+        """When a probe is given up, in seconds of the caller's clock."""
+        sent_at, wait, longest = probe.sent_at or 0.0, self.options.wait, self._longest_rtt
+        hop = self._hops[probe.ttl]
         if longest is None:
-            return wait
-        if ttl <= furthest or self._hops[ttl].answered:
-            return min(wait, max(_LEAST_PATIENCE, _PATIENCE * longest))
-        return min(wait, max(_LEAST_TAIL_PATIENCE, _TAIL_PATIENCE * longest))
+            return sent_at + wait
+        if hop.answered:
+            return sent_at + min(wait, max(_LEAST_PATIENCE, _PATIENCE * longest))
+        if probe.ttl > furthest:
+            return sent_at + min(wait, max(_LEAST_TAIL_PATIENCE, _TAIL_PATIENCE * longest))
+        first_sent_at = hop.queries[0].probes[0].sent_at or 0.0 if hop.queries[0].probes else sent_at
+        patient = max(sent_at + max(_LEAST_PATIENCE, _PATIENCE * longest), first_sent_at + _LEAST_CHANCE)
+        return min(sent_at + wait, patient)
 
-    def _spacing(self) -> float:
-        return min(_MOST_SPACING, max(_LEAST_SPACING, self._longest_rtt or 0.0))
+    def _spacing(self, ttl: int, distance: Optional[int]) -> float:
+        """Seconds between the rounds of a hop."""
+        if self.options.parallel == 1 or (ttl == distance and self._reset):
+            return 0.0
+        least = _LEAST_SPACING if distance is not None or ttl <= self._furthest else _LEAST_TAIL_SPACING
+        return min(_MOST_SPACING, max(least, self._longest_rtt or 0.0))
 
     def _plan(self, now: float) -> None:
         """Give up what is overdue, queue all that may be sent now, and set the time of the next look."""
@@ -552,7 +573,7 @@ class Tracer:
             if distance is not None and probe.ttl > distance:
                 # Beyond the end of the path nobody waits for it.
                 continue
-            overdue = probe.sent_at + self._patience(probe.ttl, furthest)
+            overdue = self._overdue_at(probe, furthest)
             if overdue > now:
                 self._wake = min(self._wake, overdue)
                 continue
@@ -593,31 +614,33 @@ class Tracer:
 
     def _plan_hop(self, hop: _Hop, distance: Optional[int], now: float) -> None:
         if hop.ttl == distance and self._one_answer_a_round_trip():
-            if not any(query.open for query in hop.queries):
+            if not any(query.open and self._after_first_answer(query) for query in hop.queries):
                 query = self._next_query(hop)
                 if query is not None:
                     self._queue(hop, query)
             return
         if self._rounds and len(hop.queries) < self.options.queries and not hop.queries[-1].queued:
-            spacing = self._spacing() if self.options.parallel > 1 else 0.0
-            if hop.ttl == distance and self._reset:
-                spacing = 0.0
-            self._queue_at(hop, None, hop.last_sent_at + spacing, now)
+            self._queue_at(hop, None, hop.last_sent_at + self._spacing(hop.ttl, distance), now)
         for query in hop.queries:
             if self._may_repeat(hop, query):
                 pause = _REPEAT_AFTER * 2 ** (len(query.probes) - 1)
                 self._queue_at(hop, query, query.probes[-1].sent_at or now, now, pause)
         if self._doubted(hop, distance) and len(hop.queries) == self.options.queries:
-            # Asked by the query that has the fewest probes out, in step with the rounds.
+            # The query that has the fewest probes is asked again, in step with the rounds.
             query = min(hop.queries, key=lambda one: len(one.probes))
             if not query.queued:
-                self._queue_at(hop, query, hop.last_sent_at + self._spacing() / 2, now)
+                self._queue_at(hop, query, hop.last_sent_at + self._spacing(hop.ttl, distance) / 2, now)
 
     def _one_answer_a_round_trip(self) -> bool:
         """Whether the destination answers one probe of the flow at a time: a SYN to a port that is not known to be closed."""
         if self._tcp_distance is None or self.options.flag_bits & (_SYN | _ACK | _RST) != _SYN:
             return False
         return self._syn_ack or not self._reset
+
+    def _after_first_answer(self, query: _Query) -> bool:
+        """Whether a query was asked since the destination's first answer; one from before may have been overtaken by it."""
+        assert self._reached_at is not None
+        return query.queued or (query.probes[-1].sent_at or 0.0) >= self._reached_at
 
     def _next_query(self, hop: _Hop) -> Optional[_Query]:
         if len(hop.queries) < self.options.queries:
@@ -626,7 +649,7 @@ class Tracer:
 
     def _may_repeat(self, hop: _Hop, query: _Query) -> bool:
         """Whether a query without an answer is to be asked again: its hop has answered others."""
-        return (hop.answered or hop.suspected) and query.answer is None and not query.open and 0 < len(query.probes) <= _REPEATS
+        return (hop.answered or hop.responsive) and query.answer is None and not query.open and 0 < len(query.probes) <= _REPEATS
 
     def _doubted(self, hop: _Hop, distance: Optional[int]) -> bool:
         """Whether the hop before the end of the path is silent, and was not yet asked often enough to believe the distance."""
@@ -762,9 +785,12 @@ class Tracer:
         ttls = sorted(ttl for ttl in self._hops if distance is None or ttl <= distance)
         if self.stop_reason in ("interrupted", "deadline", "error"):
             # What was asked ahead, and had no time to answer, would read as silent hops.
-            while ttls and not self._hops[ttls[-1]].answered and not self._settled(self._hops[ttls[-1]]):
+            while ttls and self._undecided(self._hops[ttls[-1]]):
                 ttls.pop()
         return ttls
+
+    def _undecided(self, hop: _Hop) -> bool:
+        return not hop.answered and not any(query.error for query in hop.queries) and not self._settled(hop)
 
     def _port_state(self) -> str:
         tells = self.options.flag_bits & (_SYN | _ACK | _RST) == _SYN
