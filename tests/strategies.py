@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
 
 from hypothesis import strategies as st
 
@@ -218,7 +218,7 @@ HOST_NAMES = st.lists(st.from_regex(r"[A-Za-z]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?
 @st.composite
 def requests(draw: st.DrawFn) -> TraceOptions:
     """Any request that is in order."""
-    family: Optional[int] = draw(st.sampled_from((None, 4, 6)))
+    family: Optional[Literal[4, 6]] = draw(st.sampled_from((None, 4, 6)))
     values: Dict[str, Any] = {"destination": draw(HOST_NAMES | st.ip_addresses(v=family or 4).map(str)), "family": family}
     for parameter in PARAMETERS.values():
         if parameter.name in values or not draw(st.booleans()):
