@@ -1,0 +1,1 @@
+"""The commands: tcptraceroute, a drop-in for the classic tool, and nornir-tcptraceroute."""

@@ -1,0 +1,204 @@
+"""One trace of the ``tcptraceroute`` command, from the banner to the exit status.
+
+All that may be needed is imported before privileges are dropped: afterwards Python's own library may be out of reach.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from nornir_tcptraceroute.probe.engine import Engine
+from nornir_tcptraceroute.probe.errors import TransportError
+from nornir_tcptraceroute.probe.flow import Flow, open_flow
+from nornir_tcptraceroute.probe.privileges import drop_privileges
+from nornir_tcptraceroute.probe.resolver import ReverseNames, with_names
+from nornir_tcptraceroute.probe.wire import ProbeBuilder
+from nornir_tcptraceroute.version import VERSION
+
+from .classic_output import ClassicOutput, device_line, target_line
+from .exit_status import SUCCESS, classic_status, honest_status, signal_status
+from .hop_printer import HopPrinter
+from .streams import OutputLostError, write_error, write_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from nornir_tcptraceroute.probe.records import Hop, Trace
+    from nornir_tcptraceroute.probe.tracer import Event
+
+    from .classic_arguments import Request
+
+__all__ = ("trace",)
+
+#: How soon a signal ends the wait for names, in seconds.
+_NAMES_PATIENCE = 0.1
+
+
+def trace(request: Request) -> int:
+    """Trace, and print hops and all the rest; gives up the privileges of this process for good.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ProbeError: nothing could be measured.
+        OutputLostError: standard output took no more.
+    """
+    document = _document_writer() if request.json else None
+    write_error("".join(f"{warning}\n" for warning in request.warnings))
+    with _open_flow(request) as flow, Engine() as engine:
+        engine.open(flow.family)
+        drop_privileges()
+        _tell_plan(request, flow)
+        return _Session(request, flow, engine, document).run()
+
+
+def _document_writer() -> Callable[[object], str]:
+    import json
+
+    return json.dumps
+
+
+def _open_flow(request: Request) -> Flow:
+    try:
+        return open_flow(request.options, reserve=not request.share_source_port)
+    except TransportError as error:
+        if request.options.source_port is None or request.share_source_port:
+            raise
+        # What can be had without a reservation failed because the port is in use.
+        open_flow(request.options, reserve=False).close()
+        raise TransportError(f"{error}; -P instead of -p takes it all the same") from None
+
+
+def _tell_plan(request: Request, flow: Flow) -> None:
+    """The banner, and what goes before it."""
+    options, length, headers = request.options, request.length, _header_length(flow)
+    if length is not None and length < headers:
+        write_error(f"Warning: Increasing packet length to {headers} bytes\n")
+    if request.debug:
+        write_error(f"debug: tcptraceroute {VERSION}, options other than the defaults: {options.to_dict()}\n")
+    shown_length = length if length is not None and length > headers else None
+    write_error(device_line(flow.device, flow.source, None if request.track_port else flow.source_port))
+    write_error(
+        target_line(options.destination, flow.address, options.port, _service(options.port), options.max_ttl, shown_length)
+    )
+
+
+def _header_length(flow: Flow) -> int:
+    """Bytes of a probe without payload."""
+    bare = replace(flow.options, length=None)
+    return ProbeBuilder(bare, flow.family, flow.source, flow.address, flow.source_port, flow_label=0, timestamp=0).length
+
+
+def _service(port: int) -> str | None:
+    try:
+        return socket.getservbyport(port, "tcp")
+    except OSError:
+        return None
+
+
+class _Session:
+    """The trace as it runs: hops and events to the streams, signals to the engine."""
+
+    def __init__(self, request: Request, flow: Flow, engine: Engine, document: Callable[[object], str] | None) -> None:
+        self._request = request
+        self._flow = flow
+        self._engine = engine
+        self._document = document
+        self._names = ReverseNames(request.options.names)
+        self._output = ClassicOutput(request.translations)
+        self._printer = HopPrinter(self._output, self._names, write_output)
+        self._trace: Trace | None = None
+        self._signal = 0
+        self._lost: OutputLostError | None = None
+        self._send_errors: set[str] = set()
+
+    def run(self) -> int:
+        former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        watched = [number for number, handler in former.items() if handler is not signal.SIG_IGN]
+        for number in watched:
+            signal.signal(number, self._end)
+        try:
+            self._engine.add(self._flow, self._take_trace, self._take_event)
+            self._engine.run()
+            return self._finish()
+        finally:
+            for number in watched:
+                signal.signal(number, former[number])
+
+    def _end(self, number: int, _: Any) -> None:
+        self._signal = number
+        self._engine.interrupt()
+
+    def _take_trace(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def _take_event(self, event: Event) -> None:
+        if self._request.debug:
+            write_error(f"debug: {event.text}\n")
+        if event.hop is not None:
+            self._printer.add(event.hop)
+            self._tell_send_errors(event.hop)
+        if self._document is None and self._lost is None:
+            try:
+                self._printer.print_ready()
+            except OutputLostError as error:
+                # Raised here it would pass through the engine, which has to end the trace first.
+                self._lost = error
+                self._engine.interrupt()
+
+    def _tell_send_errors(self, hop: Hop) -> None:
+        for reply in hop.replies:
+            if reply.error is not None and reply.error not in self._send_errors:
+                self._send_errors.add(reply.error)
+                write_error(f"Warning: hop {hop.ttl}: a probe was not sent: {_error_text(reply.error)}\n")
+
+    def _finish(self) -> int:
+        if self._lost is not None:
+            raise self._lost
+        assert self._trace is not None
+        if self._document is None:
+            while self._printer.awaited:
+                self._await_names(self._printer.awaited)
+                self._printer.print_ready()
+        else:
+            self._await_names([address for hop in self._trace.hops for address in hop.addresses])
+        # Nothing is waited for any more, but names that came too late are told of, unless it was a signal that cut them off.
+        trace = with_names(self._trace, self._names)
+        if self._signal:
+            trace = replace(trace, warnings=self._trace.warnings)
+        if self._document is not None:
+            write_output(self._document(trace.to_dict()) + "\n")
+        write_error("".join(f"Warning: {warning}\n" for warning in trace.warnings))
+        if self._request.debug:
+            write_error(f"debug: {trace.stop_reason}, port {trace.port_state}, {dict(trace.counters)}\n")
+        return self._status(trace)
+
+    def _await_names(self, addresses: Sequence[str]) -> None:
+        """Wait until the names are known or their time is over; after a signal, for nothing any more."""
+        while not all(map(self._names.ready, addresses)):
+            if self._signal:
+                self._names.close()
+                return
+            self._names.wait(_NAMES_PATIENCE, addresses)
+
+    def _status(self, trace: Trace) -> int:
+        if self._signal:
+            return signal_status(self._signal)
+        status = classic_status(trace, self._output.answers)
+        if status != SUCCESS:
+            write_error("Destination not reached\n")
+        if self._request.strictness == "classic":
+            return status
+        return honest_status(trace, port_open=self._request.strictness == "open")
+
+
+def _error_text(name: str) -> str:
+    """A system error's name with what the system says of it."""
+    number = getattr(errno, name, None)
+    return name if number is None else f"{os.strerror(number)} ({name})"
