@@ -105,8 +105,8 @@ def main() -> None:
         if os.getppid() != 0:  # A parent outside the PID namespace shows as 0; else it has ended already.
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; what it starts must not.
+            signal.signal(number, signal.SIG_DFL)
         _execute(arguments.command)
     status = _follow(child)
     if os.WIFSIGNALED(status):

@@ -39,14 +39,16 @@ INTERFACE_NAME_BYTES = 16
 # RFC 792 and RFC 4443: destination unreachable, packet too big, time exceeded, parameter problem; redirects are switched off.
 ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 
-# Chains: hook number, priority and type; linux/netfilter.h and linux/netfilter_ipv4.h. Stateless rewriting goes before connection tracking.
+# Chains: hook number, priority and type; linux/netfilter.h and linux/netfilter_ipv4.h. Destinations are rewritten
+# before connection tracking and routing; sources only on leaving, because routing refuses packets that come from one's own address.
 CHAINS = {
-    "rewrite": (0, -300, "filter"),
+    "rewrite_in": (0, -300, "filter"),
     "dnat": (0, -100, "nat"),
     "input": (1, 0, "filter"),
     "forward": (2, 0, "filter"),
     "output": (3, 0, "filter"),
     "snat": (4, 100, "nat"),
+    "rewrite_out": (4, 300, "filter"),
 }
 
 
@@ -174,7 +176,7 @@ def _maximum_segment_size(value: int) -> Rule:
 
 def _without_option(name: str) -> Rule:
     """Overwrite a TCP option with NOPs, which is what a kernel does that is asked for an option without a register."""
-    attributes = {"TYPE": TCP_OPTIONS[name], "OFFSET": 0, "LEN": 0, "OP": EXTENSION_TCP_OPTION}
+    attributes = {"TYPE": TCP_OPTIONS[name], "OP": EXTENSION_TCP_OPTION}
     return [*_tcp(), ("exthdr", attributes)]
 
 
@@ -276,8 +278,7 @@ def ruleset(plan: Plan, node: NodePlan) -> dict[str, list[Rule]]:
     rules["forward"] = _forwarded(node, options)
     rules["dnat"] = _destinations(plan, options)
     rules["snat"] = _sources(node, options)
-    for rule in options.rewrite:
-        inside = plan.address(rule.to, rule.address.version)
-        both = [_rewritten(rule.address, inside, source=False), _rewritten(inside, rule.address, source=True)]
-        rules.setdefault("rewrite", []).extend(both)
+    rewriting = [(rule.address, plan.address(rule.to, rule.address.version)) for rule in options.rewrite]
+    rules["rewrite_in"] = [_rewritten(outside, inside, source=False) for outside, inside in rewriting]
+    rules["rewrite_out"] = [_rewritten(inside, outside, source=True) for outside, inside in rewriting]
     return {chain: listed for chain, listed in rules.items() if listed}

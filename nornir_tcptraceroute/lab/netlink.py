@@ -248,7 +248,8 @@ def _nested(prefix: str, attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _expression(name: str, attributes: dict[str, Any]) -> dict[str, Any]:
-    return {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", _nested(f"NFTA_{name.upper()}", attributes))]}
+    prefix = {"numgen": "NFTA_NG"}.get(name, f"NFTA_{name.upper()}")
+    return {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", _nested(prefix, attributes))]}
 
 
 def _nftables(kind: Any, number: int, attributes: list[tuple[str, Any]]) -> Any:  # noqa: ANN401

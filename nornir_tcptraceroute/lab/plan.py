@@ -26,7 +26,7 @@ class Interface:
 
     Arguments:
         name: the neighbour's name, with `_2` and so on for further links to the same one.
-        index: the interface's number in its node; 1 is the loopback interface.
+        index: the interface's number, from 2, other than every other's.
         hardware_address: its Ethernet address.
         neighbour, neighbour_interface: the node at the other end, and the interface's name there.
         mtu, cost: as the file says.
@@ -135,7 +135,8 @@ def _connect(nodes: dict[str, NodePlan], number: int, left: str, right: str, lin
     for side, (node, neighbour) in enumerate(((left, right), (right, left))):
         nodes[node].interfaces[names[node]] = Interface(
             name=names[node],
-            index=len(nodes[node].interfaces) + 2,
+            # The two ends' numbers differ: then the kernel brings a link up at once, where it may else take its time, up to a second.
+            index=2 * number + side,
             hardware_address=f"02:00:00:00:{number:02x}:{side + 1:02x}",
             neighbour=neighbour,
             neighbour_interface=names[neighbour],

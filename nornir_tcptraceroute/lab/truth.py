@@ -225,8 +225,6 @@ class Truth:
         for rewriting in options.rewrite:
             if rewriting.address == probe.destination:
                 probe = replace(probe, destination=self._plan.address(rewriting.to, family))
-            if self._plan.address(rewriting.to, rewriting.address.version) == probe.source:
-                probe = replace(probe, source=rewriting.address)
         for rule in options.dnat:
             if rule.address == probe.destination and rule.port in (None, probe.port):
                 known = probe.translated or probe.destination
@@ -241,6 +239,9 @@ class Truth:
         if options.set_ttl is not None:
             probe = replace(probe, ttl=options.set_ttl)
         family = probe.source.version
+        for rewriting in options.rewrite:
+            if self._plan.address(rewriting.to, rewriting.address.version) == probe.source:
+                return replace(probe, source=rewriting.address)
         for rule in options.snat:
             if rule.out == way_out.neighbour and rule.address.version == family:
                 return replace(probe, source=rule.address)
@@ -278,17 +279,19 @@ class Truth:
         """Where an ICMP error says that it comes from.
 
         What arrived is answered from its destination address. Else IPv4 takes the interface that the probe came in by, as the lab sets
-        icmp_errors_use_inbound_ifaddr; IPv6 the interface that the answer leaves by (RFC 4443 section 2.2 d, RFC 6724 section 5 rule 5).
+        icmp_errors_use_inbound_ifaddr; IPv6 the same since Linux 6.18, and before, the interface that the answer leaves by (RFC 4443
+        section 2.2 d, RFC 6724 section 5 rule 5): where the two differ, either is right.
         Stateful translation hides the inside: the answer's source becomes the address that the vantage knows.
         """
         family = probe.destination.version
         if probe.translated is not None:
             yield str(probe.translated)
-        elif probe.destination in node.addresses(family):
+            return
+        if probe.destination in node.addresses(family):
             yield str(probe.destination)
-        elif family == 4:
-            assert probe.way_in is not None  # noqa: S101
-            yield str(probe.way_in.addresses[4].ip)
-        else:
+            return
+        if probe.way_in is not None:
+            yield str(probe.way_in.addresses[family].ip)
+        if family == 6:
             back = node.route_to(probe.source)
             yield from (str(node.interfaces[name].addresses[6].ip) for name in (back.interfaces if back else ()))
