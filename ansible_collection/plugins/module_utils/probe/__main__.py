@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -31,42 +32,70 @@ __all__ = ("main",)
 
 _LONGEST_INPUT = 16 << 20
 _RESOLVING_THREADS = 16
+_MOST_PROBLEMS = 100
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> int:
     """Read the requests, run them all at the same time, and write their traces; returns the exit status."""
     try:
-        requests = _read_requests(sys.stdin.buffer.read(_LONGEST_INPUT + 1))
+        requests = _read_requests(_standard_input())
     except OptionError as error:
-        for problem in error.problems:
+        for problem in error.problems[:_MOST_PROBLEMS]:
             print(problem, file=sys.stderr)
+        if len(error.problems) > _MOST_PROBLEMS:
+            print("and {} more".format(len(error.problems) - _MOST_PROBLEMS), file=sys.stderr)
         return 2
-    opened = _open_all(requests)
-    flows = [(options, flow) for options, flow in opened if isinstance(flow, Flow)]
-    writer = _Writer()
+    if sys.stdout is None:
+        print("Standard output is closed: give the traces a place to go", file=sys.stderr)
+        return 4
+    _allow_all_files()
     try:
-        with Engine() as engine:
-            for family in sorted({flow.family for _, flow in flows}):
-                engine.open(family)
-            drop_privileges()
-            caught = _end_on_signals(engine)
-            writer.start(engine)
-            for options, problem in opened:
-                if isinstance(problem, ProbeError):
-                    writer.refused(options, problem)
-            for options, flow in flows:
-                engine.add(flow, partial(writer.measured, options.names))
-            engine.run()
-            writer.finish()
+        return _measure(requests)
     except PrivilegeError as error:
         print(error, file=sys.stderr)
         return 3
     except ProbeError as error:
         print(error, file=sys.stderr)
         return 4
+
+
+def _measure(requests: List[TraceOptions]) -> int:
+    opened = _open_all(requests)
+    flows = [(options, flow) for options, flow in opened if isinstance(flow, Flow)]
+    writer = _Writer()
+    with Engine() as engine:
+        for family in sorted({flow.family for _, flow in flows}):
+            engine.open(family)
+        drop_privileges()
+        caught = _end_on_signals(engine)
+        writer.start(engine)
+        for options, problem in opened:
+            if isinstance(problem, ProbeError):
+                writer.refused(options, problem)
+        for options, flow in flows:
+            engine.add(flow, partial(writer.measured, options.names))
+        engine.run()
+        writer.finish()
+        # All is told; a signal from here on has nothing left to end.
+        for number in _ENDING_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     if caught:
         return 128 + caught[0]
     return 4 if writer.failures else 0
+
+
+def _standard_input() -> bytes:
+    try:
+        return sys.stdin.buffer.read(_LONGEST_INPUT + 1) if sys.stdin is not None else b""
+    except OSError as error:
+        raise OptionError(["Standard input can't be read: {}".format(error.strerror)]) from None
+
+
+def _allow_all_files() -> None:
+    """Raise the limit of open files as far as this process may: each trace holds its source port with a socket."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _read_requests(data: bytes) -> List[TraceOptions]:
@@ -76,6 +105,9 @@ def _read_requests(data: bytes) -> List[TraceOptions]:
     problems: List[str] = []
     requests: List[TraceOptions] = []
     for number, document in enumerate(documents, 1):
+        if isinstance(document, OptionError):
+            problems += document.problems
+            continue
         place = "request {}: ".format(number) if len(documents) > 1 else ""
         if not isinstance(document, dict):
             problems.append("{}a request is an object of option names and values".format(place))
@@ -92,6 +124,7 @@ def _read_requests(data: bytes) -> List[TraceOptions]:
 
 
 def _documents(data: bytes) -> List[Any]:
+    """What JSON says, with an OptionError in place of each line that is none."""
     try:
         whole = json.loads(data)
     except (ValueError, RecursionError):
@@ -104,7 +137,7 @@ def _document(number: int, line: bytes) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
         word = str(error).encode("ascii", "backslashreplace").decode("ascii")
-        raise OptionError(["line {} of standard input is not JSON: {}".format(number, word)]) from None
+        return OptionError(["line {} of standard input is not JSON: {}".format(number, word)])
 
 
 def _open_all(requests: List[TraceOptions]) -> List[Tuple[TraceOptions, Union[Flow, ProbeError]]]:
@@ -125,10 +158,16 @@ def _open_all(requests: List[TraceOptions]) -> List[Tuple[TraceOptions, Union[Fl
                 results[number] = error
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(_RESOLVING_THREADS, len(requests)) - 1)]
+    started = []
     for worker in workers:
-        worker.start()
+        try:
+            worker.start()
+        except RuntimeError:
+            # No more threads to be had: those that run do the work of all.
+            break
+        started.append(worker)
     work()
-    for worker in workers:
+    for worker in started:
         worker.join()
     return [(options, results[number]) for number, options in enumerate(requests)]
 
@@ -140,9 +179,23 @@ def _end_on_signals(engine: Engine) -> List[int]:
         caught.append(number)
         engine.interrupt()
 
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    for number in _ENDING_SIGNALS:
+        # What runs in the background of a shell, or under nohup, was told to ignore the keyboard.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
     return caught
+
+
+class _OutputError(Exception):
+    """Standard output could not be written.
+
+    Arguments:
+        cause: the system's error.
+    """
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(cause)
+        self.cause = cause
 
 
 class _Writer:
@@ -151,8 +204,8 @@ class _Writer:
     def __init__(self) -> None:
         self.failures = 0
         self._names: Dict[str, ReverseNames] = {}
-        self._waiting: "SimpleQueue[Optional[Tuple[str, Trace]]]" = SimpleQueue()
-        self._broken: Optional[OSError] = None
+        self._waiting: SimpleQueue[Optional[Tuple[str, Trace]]] = SimpleQueue()
+        self._broken: Optional[BaseException] = None
 
     def start(self, engine: Engine) -> None:
         self._thread = threading.Thread(target=self._write_all, args=(engine,), daemon=True)
@@ -162,7 +215,7 @@ class _Writer:
         """Wait until all is written.
 
         Raises:
-            OSError: standard output could not be written.
+            _OutputError: standard output could not be written.
         """
         self._waiting.put(None)
         self._thread.join()
@@ -190,26 +243,34 @@ class _Writer:
             mode, trace = entry
             try:
                 _print_line(with_names(trace, self._names[mode]).to_dict())
-            except OSError as error:
+            except BaseException as error:  # noqa: BLE001 -- ``finish`` raises it where somebody hears of it
                 self._broken = error
                 engine.interrupt()
                 return
 
 
 def _print_line(record: Dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(record, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
+    line = json.dumps(record, separators=(",", ":")) + "\n"
+    try:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    except OSError as error:
+        raise _OutputError(error) from error
 
 
 def _run() -> int:
     try:
         return main()
-    except BrokenPipeError:
-        # Whoever read the traces has gone; there is nobody to tell. Python would complain once more when it flushes at exit.
+    except KeyboardInterrupt:
+        # While names were resolved: nothing was sent.
+        return 128 + signal.SIGINT
+    except _OutputError as error:
+        # Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except OSError as error:
-        print("Standard output can't be written: {}".format(error.strerror), file=sys.stderr)
+        if isinstance(error.cause, BrokenPipeError):
+            # Whoever read the traces has gone; there is nobody to tell.
+            return 128 + signal.SIGPIPE
+        print("Standard output can't be written: {}".format(error.cause.strerror), file=sys.stderr)
         return 4
 
 

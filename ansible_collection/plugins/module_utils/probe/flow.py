@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import struct
-from typing import Any, Iterator, Optional, Tuple, Union
+from typing import Iterator, List, Optional, Tuple, Union
 
 from .errors import ProbeError, ResolveError, RouteError, TransportError
 from .options import TraceOptions
@@ -20,10 +20,18 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 # Route netlink (rtnetlink(7), linux/rtnetlink.h).
 _NETLINK_HEADER = struct.Struct("=IHHII")
 _ROUTE_MESSAGE = struct.Struct("=BBBBBBBBI")
+_TYPE_AT = 7
 _ATTRIBUTE = struct.Struct("=HH")
 _ERROR, _NEW_ROUTE, _GET_ROUTE = 2, 24, 26
 _REQUEST = 1
 _DESTINATION, _SOURCE, _OUTPUT_INTERFACE, _PREFERRED_SOURCE = 1, 2, 4, 7
+
+#: Type of a route that leads to a broadcast address.
+_BROADCAST = 3
+# linux/sockios.h, linux/if.h.
+_GET_INTERFACE_FLAGS, _UP = 0x8913, 1
+#: So many interfaces at most are listed in an error.
+_LISTED_INTERFACES = 20
 
 _ROUTE_ERRORS = {
     errno.ENETUNREACH: "no route leads there",
@@ -75,10 +83,10 @@ class Flow:
         if self._reservation is not None:
             self._reservation.close()
 
-    def __enter__(self) -> "Flow":
+    def __enter__(self) -> Flow:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -98,39 +106,47 @@ def open_flow(options: TraceOptions, *, reserve: bool = True) -> Flow:
     """
     interface_index = _interface_index(options.interface) if options.interface else 0
     sources = resolve(options.source, options.family) if options.source else []
-    family = sources[0][0] if sources else options.family
-    candidates = resolve(options.destination, family)
+    families = {version for version, _ in sources}
+    # A source of both versions leaves the choice to the destination.
+    candidates = resolve(options.destination, families.pop() if len(families) == 1 else options.family)
     problem: Optional[ProbeError] = None
     for family, address in candidates:
         try:
             wanted = next((source for version, source in sources if version == family), None)
-            return _open(options, family, address, wanted, interface_index, reserve)
+            return _open(options, family, address, wanted, interface_index, reserve=reserve)
         except (ResolveError, RouteError) as error:
             problem = problem or error
     assert problem is not None
     raise problem
 
 
-def _open(options: TraceOptions, family: int, address: str, wanted: Optional[str], interface_index: int, reserve: bool) -> Flow:
+def _open(
+    options: TraceOptions, family: int, address: str, wanted: Optional[str], interface_index: int, *, reserve: bool
+) -> Flow:
     shown = options.destination if options.destination == address else "{} ({})".format(options.destination, address)
     refusal = forbidden(address, family)
     if refusal:
         raise RouteError("{} is never traced to: {}; give the address of one host".format(shown, refusal))
     address, _, zone = address.partition("%")
     wanted_source, _, source_zone = (wanted or "").partition("%")
-    bound_index = interface_index or _zone_index(zone or source_zone)
+    bound = {index for index in (interface_index, _zone_index(zone), _zone_index(source_zone)) if index}
+    if len(bound) > 1:
+        raise RouteError("{} can't be traced to through two interfaces at once: let interface and zones agree".format(shown))
+    bound_index = bound.pop() if bound else 0
     if wanted_source:
         _check_local(family, wanted_source, bound_index)
-    device_index, preferred = _route(family, address, wanted_source or None, bound_index, shown, options.interface)
+    device_index, preferred = _route(family, address, wanted_source or None, bound_index, shown)
     source = wanted_source or preferred
-    reservation, port = _reserve(family, source, device_index, options.source_port, reserve)
+    device = _interface_name(device_index)
+    # The last that can fail, so that no port stays reserved when it does.
+    reservation, port = _reserve(family, source, device_index, options.source_port, reserve=reserve)
     return Flow(
         options,
         family,
         address,
         source,
         port,
-        _interface_name(device_index),
+        device,
         device_index if bound_index or _is_link_local(family, address) else 0,
         reservation,
     )
@@ -140,14 +156,23 @@ def _interface_index(name: str) -> int:
     try:
         return socket.if_nametoindex(name)
     except OSError:
-        known = ", ".join(each for _, each in socket.if_nameindex())
-        raise RouteError("{} is not an interface of this host: choose from {}".format(name, known)) from None
+        known = [each for _, each in _interfaces()]
+        listed = ", ".join(known[:_LISTED_INTERFACES]) + (", ..." if len(known) > _LISTED_INTERFACES else "")
+        raise RouteError("{} is not an interface of this host: choose from {}".format(name, listed)) from None
+
+
+def _interfaces() -> List[Tuple[int, str]]:
+    try:
+        return socket.if_nameindex()
+    except OSError as error:
+        raise TransportError("The interfaces of this host can't be listed: {}".format(error.strerror)) from None
 
 
 def _zone_index(zone: str) -> int:
-    if not zone:
-        return 0
-    return int(zone) if zone.isdigit() else _interface_index(zone)
+    """A zone is the name or the number of an interface (RFC 4007 section 11.2)."""
+    if zone.isdigit() and int(zone) in (number for number, _ in _interfaces()):
+        return int(zone)
+    return _interface_index(zone) if zone else 0
 
 
 def _interface_name(index: int) -> str:
@@ -168,18 +193,29 @@ def _place(family: int, address: str, port: int, index: int) -> Union[Tuple[str,
     return address, port, 0, index if _is_link_local(family, address) else 0
 
 
+def _socket(family: int, kind: int, protocol: int = 0) -> socket.socket:
+    try:
+        return socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise TransportError("No socket can be opened to prepare a trace: {}".format(error.strerror)) from None
+
+
 def _check_local(family: int, source: str, index: int) -> None:
-    with socket.socket(_FAMILIES[family], socket.SOCK_DGRAM) as probe:
+    foreign = RouteError("{} is not an address of this host: give one of its own as source, or none".format(source))
+    # A socket may be bound to the unspecified address and to groups, which are no sources all the same.
+    if forbidden(source, family):
+        raise foreign
+    with _socket(_FAMILIES[family], socket.SOCK_DGRAM) as probe:
         try:
             probe.bind(_place(family, source, 0, index))
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL:
                 raise TransportError("{} can't be used as source: {}".format(source, error.strerror)) from None
-            raise RouteError("{} is not an address of this host: give one of its own as source, or none".format(source)) from None
+            raise foreign from None
 
 
-def _reserve(family: int, source: str, index: int, port: Optional[int], reserve: bool) -> Tuple[Optional[socket.socket], int]:
-    reservation = socket.socket(_FAMILIES[family], socket.SOCK_STREAM)
+def _reserve(family: int, source: str, index: int, port: Optional[int], *, reserve: bool) -> Tuple[Optional[socket.socket], int]:
+    reservation = _socket(_FAMILIES[family], socket.SOCK_STREAM)
     try:
         reservation.bind(_place(family, source, port or 0, index))
     except OSError as error:
@@ -193,7 +229,7 @@ def _reserve(family: int, source: str, index: int, port: Optional[int], reserve:
     return reservation, bound_port
 
 
-def _route(family: int, address: str, source: Optional[str], index: int, shown: str, interface: Optional[str]) -> Tuple[int, str]:
+def _route(family: int, address: str, source: Optional[str], index: int, shown: str) -> Tuple[int, str]:
     """The interface and source address that the kernel would use, as ``ip route get`` tells."""
     kind = _FAMILIES[family]
     attributes = [(_DESTINATION, socket.inet_pton(kind, address))]
@@ -205,24 +241,42 @@ def _route(family: int, address: str, source: Optional[str], index: int, shown: 
     body = _ROUTE_MESSAGE.pack(kind, bits, bits if source else 0, 0, 0, 0, 0, 0, 0)
     body += b"".join(_ATTRIBUTE.pack(4 + len(value), number) + value for number, value in attributes)
     request = _NETLINK_HEADER.pack(_NETLINK_HEADER.size + len(body), _GET_ROUTE, _REQUEST, 1, 0) + body
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+    with _socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as netlink:
+        try:
             netlink.bind((0, 0))
             netlink.send(request)
             answer = netlink.recv(65536)
-    except OSError as error:
-        raise TransportError("The kernel can't be asked for the route to {}: {}".format(shown, error.strerror)) from None
+        except OSError as error:
+            raise TransportError("The kernel can't be asked for the route to {}: {}".format(shown, error.strerror)) from None
     _, kind_of_answer, _, _, _ = _NETLINK_HEADER.unpack_from(answer)
     if kind_of_answer != _NEW_ROUTE:
         number = -struct.unpack_from("=i", answer, _NETLINK_HEADER.size)[0] if kind_of_answer == _ERROR else errno.EIO
+        start = " from {}".format(source) if source else ""
+        through = " through {}".format(_interface_name(index)) if index else ""
         why = _ROUTE_ERRORS.get(number, os.strerror(number))
-        through = " through {}".format(interface) if interface else ""
-        raise RouteError("{} can't be traced to{}: {}; check this host's routes".format(shown, through, why))
+        if number == errno.ENETUNREACH and index and not _is_up(_interface_name(index)):
+            raise RouteError("{} can't be traced to{}{}: the interface is down; bring it up".format(shown, start, through))
+        raise RouteError("{} can't be traced to{}{}: {}; check this host's routes".format(shown, start, through, why))
+    if answer[_NETLINK_HEADER.size + _TYPE_AT] == _BROADCAST:
+        raise RouteError("{} is never traced to: the broadcast address of a network; give the address of one host".format(shown))
     told = dict(_attributes(answer[_NETLINK_HEADER.size + _ROUTE_MESSAGE.size :]))
     output, preferred = told.get(_OUTPUT_INTERFACE), told.get(_PREFERRED_SOURCE)
     if output is None or (preferred is None and source is None):
         raise RouteError("{} can't be traced to: this host has no IPv{} address for that route".format(shown, family))
     return struct.unpack("=I", output)[0], socket.inet_ntop(kind, preferred) if preferred else source or ""
+
+
+def _is_up(name: str) -> bool:
+    # Needed by this refusal alone.
+    import fcntl
+
+    with _socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            answer = fcntl.ioctl(asked, _GET_INTERFACE_FLAGS, struct.pack("16s24x", os.fsencode(name)))
+        except OSError:
+            # It went away meanwhile.
+            return False
+    return bool(struct.unpack_from("=H", answer, 16)[0] & _UP)
 
 
 def _attributes(data: bytes) -> Iterator[Tuple[int, bytes]]:

@@ -1,5 +1,8 @@
 # BSD-3-Clause, see LICENSE
-"""``trace()``: the blocking call for scripts and threads. All threads of a process share one engine, which lives while there is work."""
+"""``trace()``: the blocking call for scripts and threads.
+
+All threads of a process share one engine, which lives while there is work.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +62,17 @@ class _SharedEngine:
         self.forget()
 
     def forget(self) -> None:
-        """Start afresh, as in the child of a fork: the parent's thread is not here, so its engine is of no use."""
+        """Start afresh."""
         self._lock = threading.Lock()
         self._engine: Optional[Engine] = None
         self._waiting: Set[_Waiting] = set()
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork: the thread that drives the engine is not here, so what was inherited of it is closed."""
+        inherited = self._engine
+        self.forget()
+        if inherited is not None:
+            inherited.close()
 
     def trace(self, options: TraceOptions) -> Trace:
         flow = open_flow(options)
@@ -76,7 +86,9 @@ class _SharedEngine:
             waiting.ended.wait()
         except BaseException:
             # Ctrl-C in the caller's thread: the trace is not left to send on in the background.
-            engine.withdraw(running)
+            with self._lock:
+                if self._engine is engine:
+                    engine.withdraw(running)
             raise
         finally:
             self._waiting.discard(waiting)
@@ -88,20 +100,27 @@ class _SharedEngine:
 
     def _begin(self, flow: Flow, waiting: _Waiting) -> Tuple[Engine, Running]:
         with self._lock:
-            engine = self._engine or Engine()
+            if self._engine is not None:
+                self._engine.open(flow.family)
+                return self._engine, self._add(self._engine, flow, waiting)
+            engine = Engine()
             try:
                 # What the system may refuse is asked for in the caller's thread, which the refusal belongs to.
                 engine.open(flow.family)
-            except ProbeError:
-                if engine is not self._engine:
-                    engine.close()
-                raise
-            running = engine.add(flow, waiting.take)
-            self._waiting.add(waiting)
-            if engine is not self._engine:
-                self._engine = engine
+                running = self._add(engine, flow, waiting)
                 threading.Thread(target=self._drive, args=(engine,), name="tcptraceroute", daemon=True).start()
+            except (ProbeError, RuntimeError) as error:
+                self._waiting.discard(waiting)
+                engine.close()
+                if isinstance(error, ProbeError):
+                    raise
+                raise TransportError("No thread can be started to drive the trace ({}): end some first".format(error)) from None
+            self._engine = engine
             return engine, running
+
+    def _add(self, engine: Engine, flow: Flow, waiting: _Waiting) -> Running:
+        self._waiting.add(waiting)
+        return engine.add(flow, waiting.take)
 
     def _drive(self, engine: Engine) -> None:
         problem: Optional[BaseException] = None
@@ -123,4 +142,4 @@ class _SharedEngine:
 
 
 _shared = _SharedEngine()
-os.register_at_fork(after_in_child=_shared.forget)
+os.register_at_fork(after_in_child=_shared.leave_to_parent)

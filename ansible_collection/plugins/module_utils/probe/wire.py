@@ -31,7 +31,7 @@ _TCP_HEADER = struct.Struct("!HHIIBBHHH")
 _IPV4_HEADER = struct.Struct("!BBHHHBBH4s4s")
 #: What RFC 792 guarantees of the quoted TCP header: ports and sequence number.
 _SHORTEST_QUOTE = 8
-#: IPv6 extension headers that may stand before the TCP header, with their unit of length (RFC 8200 section 4, RFC 4302 section 2.2).
+#: IPv6 extension headers that may stand before the TCP header, with their unit of length (RFC 8200 section 4, RFC 4302 2.2).
 _EXTENSION_UNITS = {0: 8, 43: 8, 60: 8, 135: 8, 51: 4}
 _FRAGMENT = 44
 _MOST_EXTENSIONS = 8
@@ -117,7 +117,7 @@ def checksum(data: bytes, initial: int = 0) -> int:
     """
     if len(data) % 2:
         data += b"\0"
-    total = initial + sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    total: int = initial + sum(struct.unpack("!%dH" % (len(data) // 2), data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -131,7 +131,8 @@ def flag_names(bits: int) -> str:
 def _pseudo_sum(source: bytes, address: bytes, protocol: int, length: int) -> int:
     """The sum over the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1), not yet folded."""
     both = source + address
-    return sum(struct.unpack("!%dH" % (len(both) // 2), both)) + protocol + (length & 0xFFFF) + (length >> 16)
+    total: int = sum(struct.unpack("!%dH" % (len(both) // 2), both))
+    return total + protocol + (length & 0xFFFF) + (length >> 16)
 
 
 def _tcp_options(kind: str, family: int, timestamp: int) -> bytes:
@@ -248,7 +249,7 @@ def read_icmpv4(packet: bytes) -> Union[IcmpError, str]:
         return "other_icmp"
     if (kind, code) == (11, 1):
         return "reassembly_timeout"
-    quoted = _rfc4884_quote(message, message[5] * 4)
+    quoted = _rfc4884_quote(message, message[5] * 4, 20 + _SHORTEST_QUOTE)
     quote = _read_ipv4_quote(quoted)
     if isinstance(quote, str):
         return quote
@@ -272,7 +273,7 @@ def read_icmpv6(message: bytes, source: str, hop_limit: Optional[int]) -> Union[
         return "other_icmp"
     if (kind, code) == (3, 1):
         return "reassembly_timeout"
-    quoted = _rfc4884_quote(message, message[4] * 8) if kind != 2 else message[8:]
+    quoted = _rfc4884_quote(message, message[4] * 8, 40 + _SHORTEST_QUOTE) if kind != 2 else message[8:]
     quote = _read_ipv6_quote(quoted)
     if isinstance(quote, str):
         return quote
@@ -307,10 +308,13 @@ def _read_tcp(segment: bytes, kind: int, source: bytes, address: bytes, ttl: Opt
     )
 
 
-def _rfc4884_quote(message: bytes, length: int) -> bytes:
-    """The quoted datagram of an ICMP error, without the extensions behind it (RFC 4884 section 4)."""
+def _rfc4884_quote(message: bytes, length: int, shortest: int) -> bytes:
+    """The quoted datagram of an ICMP error, without the extensions behind it (RFC 4884 section 4).
+
+    A length that leaves no room for headers is none: those bytes were unused before RFC 4884, and some routers left junk there.
+    """
     quoted = message[8:]
-    return quoted[:length] if 0 < length <= len(quoted) else quoted
+    return quoted[:length] if shortest <= length <= len(quoted) else quoted
 
 
 def _read_ipv4_quote(quoted: bytes) -> Union[Quote, str]:

@@ -11,7 +11,7 @@ import errno
 import socket
 import struct
 from array import array
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 from ..errors import PrivilegeError, TransportError
 from ..privileges import explain_missing
@@ -170,7 +170,7 @@ class RawTransport:
     def receive(self, receiver: socket.socket) -> List[Received]:
         """Read what has arrived at one of ``receivers``, without waiting; an empty list when there is no more."""
         arrived: List[Received] = []
-        while len(arrived) < _BATCH:
+        for _ in range(_BATCH):
             try:
                 data, ancillary, flags, place = receiver.recvmsg(_LONGEST_REPLY, _ANCILLARY_ROOM)
             except BlockingIOError:
