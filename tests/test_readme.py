@@ -1,0 +1,58 @@
+"""What the README tells its reader to do does what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nornir_tcptraceroute import Trace
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def in_the_demo_lab(*command: str) -> str:
+    """What a command prints inside the lab "demo", whose target is ``server``."""
+    lab = (sys.executable, "-m", "nornir_tcptraceroute.cli.nornir_tcptraceroute", "lab", "up", "demo", "--")
+    done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 2 and "namespaces" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def example(language: str) -> str:
+    """The one code block of a language, with the lab's server as the destination."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1
+    assert "www.example.net" in blocks[0]
+    return str(blocks[0]).replace("www.example.net", "server")
+
+
+def test_the_python_example_traces() -> None:
+    first, *hops = in_the_demo_lab(sys.executable, "-c", example("python")).splitlines()
+    assert first == "open True"
+    assert [int(line.split()[0]) for line in hops] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("name", ["nornir_tcptraceroute.probe", "probe"])
+def test_the_json_example_traces_under_any_name(name: str, tmp_path: Path) -> None:
+    command = example("sh").replace("sudo python3", sys.executable)
+    assert "-m nornir_tcptraceroute.probe" in command
+    if name == "probe":
+        shutil.copytree(ROOT / "nornir_tcptraceroute" / "probe", tmp_path / "probe")
+        command = f"cd '{tmp_path}' && {command.replace('nornir_tcptraceroute.probe', name)}"
+    (line,) = in_the_demo_lab("sh", "-c", command).splitlines()
+    result = Trace.from_dict(json.loads(line))
+    assert (result.port, result.port_state, len(result.hops)) == (443, "open", 8)
+
+
+def test_the_demo_runs() -> None:
+    told = in_the_demo_lab("sh", "-c", f"PATH='{Path(sys.executable).parent}':$PATH exec sh examples/demo.sh")
+    assert re.search(r"^ 8  server\.lab \(10\.11\.0\.2\) \[open\]  [0-9.]+ ms", told, re.MULTILINE)
