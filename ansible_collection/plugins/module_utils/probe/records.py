@@ -21,7 +21,7 @@ REPLY_KINDS = ("time_exceeded", "tcp", "unreachable", "timeout", "send_error")
 PORT_STATES = ("open", "closed", "filtered", "unreachable", "unknown")
 STOP_REASONS = ("reached", "unreachable", "max_ttl", "gap_limit", "deadline", "interrupted", "error")
 SILENCES = ("silent", "rate_limited", "lost")
-ALTERED = ("source", "source_port", "address", "port", "sequence")
+ALTERED = ("source", "source_port", "address", "port", "sequence", "identification")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Reply:
         tcp_flags: flags of a TCP reply, such as ``SYN,ACK``.
         mtu: next-hop MTU in bytes that a "fragmentation needed" or "packet too big" told (RFC 1191, RFC 4443).
         quoted: the probe as an ICMP reply quotes it.
-        altered: what the path had rewritten in the quoted probe: any of ``source``, ``source_port``, ``address``, ``port`` and
-            ``sequence``.
+        altered: what the path had rewritten in the quoted probe: any of ``source``, ``source_port``, ``address``, ``port``,
+            ``sequence`` and ``identification``.
         attempts: probes sent for this query; more than one where it was asked again.
         late: the answer came after the query had been given up.
         duplicate: a further answer to a probe that had been answered before.

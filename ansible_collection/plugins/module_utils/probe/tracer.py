@@ -197,7 +197,7 @@ class Tracer:
         self._tcp_distance: Optional[int] = None
         self._reached_at: Optional[float] = None
         self._unreachable: Set[int] = set()
-        self._syn_ack = self._reset = False
+        self._open = self._closed = False
         self._longest_rtt: Optional[float] = None
         self._rounds = options.parallel == 1
         self._widened = 0
@@ -365,6 +365,12 @@ class Tracer:
             if quoted != ours
         )
         probe = self._by_sequence.get(quote.sequence)
+        if probe is not None and quote.identification not in (None, probe.identification):
+            if quote.identification in self._by_identification:
+                # Two probes claim it: the number was shifted, by so little that it looks like another probe's.
+                probe = None
+            else:
+                altered += ("identification",)
         if probe is not None and probe.sent_at is not None:
             if not altered and self._checksum_contradicts(probe, error):
                 return "wrong_checksum"
@@ -425,13 +431,27 @@ class Tracer:
             return "wrong_acknowledgment"
         if reply.flags & (_SYN | _RST) == 0 and self.options.flag_bits & _SYN:
             # RFC 9293 section 3.10.7.4: the answer to a further SYN of a flow that is being opened. It carries the first number,
-            # so it proves that the destination was reached, but it is not the answer to that probe.
+            # so it proves that the destination was reached and the port is open, but it is not the answer to that probe.
+            self._open = True
             self._reached(probe.ttl, at)
             return "challenge_ack"
-        self._syn_ack = self._syn_ack or reply.flags & (_SYN | _ACK | _RST) == _SYN | _ACK
-        self._reset = self._reset or bool(reply.flags & _RST)
+        self._open = self._open or reply.flags & (_SYN | _ACK | _RST) == _SYN | _ACK
         self._reached(probe.ttl, at)
-        return self._take(_Answer(probe, reply, at, (), self._late(probe)))
+        outcome = self._take(_Answer(probe, reply, at, (), self._late(probe)))
+        self._closed = self._closed or (bool(reply.flags & _RST) and self._was_last(probe, at))
+        return outcome
+
+    def _was_last(self, probe: Probe, at: float) -> bool:
+        """Whether no probe that may have reached the destination was sent between this one and its answer.
+
+        A destination that waits for our RST resets a probe with a higher number, which is one that a later probe has overtaken.
+        So a RST says "closed" for certain only where no later probe can have been there before.
+        """
+        assert probe.sent_at is not None
+        return not any(
+            other.ttl >= probe.ttl and other.sent_at is not None and probe.sent_at < other.sent_at <= at
+            for other in self._by_sequence.values()
+        )
 
     def _acknowledged(self, reply: TcpReply) -> Optional[Probe]:
         """The probe that a segment answers by its numbers (RFC 9293 section 3.10.7)."""
@@ -542,7 +562,7 @@ class Tracer:
 
     def _spacing(self, ttl: int, distance: Optional[int]) -> float:
         """Seconds between the rounds of a hop."""
-        if self.options.parallel == 1 or (ttl == distance and self._reset):
+        if self.options.parallel == 1 or (ttl == distance and self._closed):
             return 0.0
         least = _LEAST_SPACING if distance is not None or ttl <= self._furthest else _LEAST_TAIL_SPACING
         return min(_MOST_SPACING, max(least, self._longest_rtt or 0.0))
@@ -563,7 +583,7 @@ class Tracer:
                 self._plan_hop(hop, distance, now)
         self._ready.sort(key=lambda entry: (entry[1].number, entry[0]))
         if self.options.parallel == 1:
-            self._one_at_a_time()
+            self._one_at_a_time(distance)
 
     def _give_up(self, now: float) -> None:
         distance = self._distance()
@@ -614,12 +634,12 @@ class Tracer:
 
     def _plan_hop(self, hop: _Hop, distance: Optional[int], now: float) -> None:
         if hop.ttl == distance and self._one_answer_a_round_trip():
-            if not any(query.open and self._after_first_answer(query) for query in hop.queries):
+            if not self._destination_busy(hop):
                 query = self._next_query(hop)
                 if query is not None:
                     self._queue(hop, query)
             return
-        if self._rounds and len(hop.queries) < self.options.queries and not hop.queries[-1].queued:
+        if self._rounds and len(hop.queries) < self.options.queries and not any(query.queued for query in hop.queries):
             self._queue_at(hop, None, hop.last_sent_at + self._spacing(hop.ttl, distance), now)
         for query in hop.queries:
             if self._may_repeat(hop, query):
@@ -635,17 +655,24 @@ class Tracer:
         """Whether the destination answers one probe of the flow at a time: a SYN to a port that is not known to be closed."""
         if self._tcp_distance is None or self.options.flag_bits & (_SYN | _ACK | _RST) != _SYN:
             return False
-        return self._syn_ack or not self._reset
+        return self._open or not self._closed
 
-    def _after_first_answer(self, query: _Query) -> bool:
-        """Whether a query was asked since the destination's first answer; one from before may have been overtaken by it."""
+    def _destination_busy(self, hop: _Hop) -> bool:
+        """Whether a probe is out that was sent since the destination's first answer; those from before may have been overtaken."""
         assert self._reached_at is not None
-        return query.queued or (query.probes[-1].sent_at or 0.0) >= self._reached_at
+        return any(query.queued for query in hop.queries) or any(
+            probe.ttl == hop.ttl and (probe.sent_at or 0.0) >= self._reached_at for probe in self._outstanding.values()
+        )
 
     def _next_query(self, hop: _Hop) -> Optional[_Query]:
         if len(hop.queries) < self.options.queries:
             return self._new_query(hop)
-        return next((query for query in hop.queries if self._may_repeat(hop, query)), None)
+        repeated = next((query for query in hop.queries if self._may_repeat(hop, query)), None)
+        return hop.queries[-1] if repeated is None and self._port_doubted(hop) else repeated
+
+    def _port_doubted(self, hop: _Hop) -> bool:
+        """Whether the destination answered and it is not certain yet whether the port is open; it is then asked a little more."""
+        return not self._open and not self._closed and hop.probes < self.options.queries + _CONFIRMATIONS
 
     def _may_repeat(self, hop: _Hop, query: _Query) -> bool:
         """Whether a query without an answer is to be asked again: its hop has answered others."""
@@ -662,13 +689,17 @@ class Tracer:
 
     def _settled(self, hop: _Hop) -> bool:
         """Whether no more is to be asked of this hop, and no answer waited for."""
-        if len(hop.queries) < self.options.queries or self._doubted(hop, self._distance()):
+        distance = self._distance()
+        if len(hop.queries) < self.options.queries or self._doubted(hop, distance):
+            return False
+        if hop.ttl == distance and self._one_answer_a_round_trip() and self._port_doubted(hop):
             return False
         return not any(query.open or self._may_repeat(hop, query) for query in hop.queries)
 
-    def _one_at_a_time(self) -> None:
-        """With ``parallel`` 1: keep the first that is ready, and nothing while a probe is out."""
-        keep = [] if self._outstanding else sorted(self._ready, key=lambda entry: (entry[0], entry[1].number))[:1]
+    def _one_at_a_time(self, distance: Optional[int]) -> None:
+        """With ``parallel`` 1: keep the first that is ready, and nothing while a probe is waited for."""
+        waiting = any(distance is None or probe.ttl <= distance for probe in self._outstanding.values())
+        keep = [] if waiting else sorted(self._ready, key=lambda entry: (entry[0], entry[1].number))[:1]
         for entry in self._ready:
             if entry not in keep:
                 self._unqueue(*entry)
@@ -798,7 +829,7 @@ class Tracer:
             if not tells:
                 # A RST to anything but a SYN comes from open and closed ports alike (RFC 9293 section 3.10.7).
                 return "unknown"
-            return "open" if self._syn_ack else "closed" if self._reset else "unknown"
+            return "open" if self._open else "closed" if self._closed else "unknown"
         distance = self._distance()
         if distance is not None:
             refusals = _REFUSALS[self.endpoints.family]
