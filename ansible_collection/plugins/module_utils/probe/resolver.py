@@ -113,8 +113,8 @@ def _zone(scope: int) -> str:
 
 
 def _word(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).encode("ascii", "backslashreplace").decode("ascii")
+    text = str(getattr(error, "strerror", None) or error)
+    return "".join(character if " " <= character <= "~" else _escaped(character) for character in text)
 
 
 def forbidden(address: str, family: int) -> Optional[str]:
@@ -177,8 +177,9 @@ def _escaped(character: str) -> str:
     return "".join("\\x{:02x}".format(octet) for octet in octets)
 
 
-def _from_system(address: str) -> Tuple[str, str]:
-    return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)
+def _from_system(address: str) -> Sequence[object]:
+    # Not getnameinfo(), in which Python 3.8 keeps every other thread waiting for the answer. Bytes for the reason in resolve().
+    return socket.gethostbyaddr(address.encode("ascii"))  # type: ignore[arg-type]
 
 
 class _Lookup:
