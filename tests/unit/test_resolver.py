@@ -692,6 +692,21 @@ def test_a_lookup_that_never_ends_does_not_keep_the_interpreter() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
 
 
+def test_names_need_no_import_once_privileges_are_dropped() -> None:
+    # The user that a process has become may not be able to read the interpreter's files.
+    done = run(
+        "import sys\n"
+        "from nornir_tcptraceroute.probe.resolver import ReverseNames, resolve, safe_name\n"
+        "names = ReverseNames('all', 3600)\n"
+        "sys.meta_path.clear()\n"
+        "print(resolve('localhost', None) != [])\n"
+        "names.ask('127.0.0.1')\n"
+        "names.wait(3600)\n"
+        "print(names.unfinished('127.0.0.1'), safe_name('\\ud800\\udcff\\u00e9'))\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\nFalse \\xed\\xa0\\x80\\xff\\xc3\\xa9\n", "")
+
+
 NETWORK = """
 import fcntl, os, socket, struct, subprocess, sys, tempfile
 
