@@ -14,7 +14,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from nornir_tcptraceroute.probe.options import FLAG_BITS, TraceOptions
 from nornir_tcptraceroute.probe.records import Trace
-from nornir_tcptraceroute.probe.tracer import Endpoints, Event, Probe, Tracer
+from nornir_tcptraceroute.probe.state import Endpoints, Probe
+from nornir_tcptraceroute.probe.tracer import Event, Tracer
 from nornir_tcptraceroute.probe.wire import IcmpError, ProbeBuilder, Quote, TcpReply
 
 SYN, RST, ACK = FLAG_BITS["SYN"], FLAG_BITS["RST"], FLAG_BITS["ACK"]

@@ -19,7 +19,8 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Set, Tuple, Union
 
 from .flow import Flow
 from .records import Trace
-from .tracer import Endpoints, Event, Probe, Tracer
+from .state import Endpoints, Probe
+from .tracer import Event, Tracer
 from .transports.raw import METHOD, RawTransport, Received
 from .wire import IcmpError, ProbeBuilder, TcpReply
 
@@ -95,6 +96,7 @@ class Running:
 
     @property
     def key(self) -> _FlowKey:
+        """The flow, as its replies name it."""
         flow = self.flow
         return flow.address, flow.options.port, flow.source, flow.source_port
 
@@ -127,10 +129,10 @@ class Engine:
         self._destinations: Dict[str, Pacer] = {}
         self._clock_offset = self._wall_minus_monotonic()
 
-    def __enter__(self) -> "Engine":
+    def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def open(self, family: int) -> None:
@@ -324,7 +326,7 @@ class Engine:
             running = self._whose(packet)
             if running is None:
                 continue
-            running.tracer.received(packet, _received_at(received, wall, monotonic, stepped))
+            running.tracer.received(packet, _received_at(received, wall, monotonic, stepped=stepped))
             touched.add(running)
 
     def _whose(self, packet: Union[IcmpError, TcpReply]) -> Optional[Running]:
@@ -389,7 +391,7 @@ class Engine:
         return tuple(warnings)
 
 
-def _received_at(received: Received, wall: int, monotonic: float, stepped: bool) -> float:
+def _received_at(received: Received, wall: int, monotonic: float, *, stepped: bool) -> float:
     """When the host received a packet, on the monotonic clock: the kernel's stamp tells how long it has waited for Python."""
     if received.stamp_ns is None or stepped:
         return monotonic

@@ -1,13 +1,13 @@
 # BSD-3-Clause, see LICENSE
 """One trace as a state machine without sockets and clocks: what to send next, what a reply means, when to stop.
 
-``poll`` tells what to do: send a probe, wait until a time, or nothing more. ``sent``, ``failed``, ``received`` and ``end`` feed it.
-Times are seconds of one monotonic clock, whichever the caller has; a test's may be virtual.
+``poll`` tells what to do: send a probe, wait until a time, or nothing more. ``sent``, ``failed``, ``received`` and ``end``
+feed it. Times are seconds of one monotonic clock, whichever the caller has; a test's may be virtual.
 
 The rules, in the order of a trace's life:
 
-* First each TTL is asked once, in parallel, up to ``parallel`` hops beyond the furthest answer. Where no answer comes for a while,
-  the window widens, so that silent hops cost one wait for all of them together.
+* First each TTL is asked once, in parallel, up to ``parallel`` hops beyond the furthest answer. Where no answer comes for a
+  while, the window widens, so that silent hops cost one wait for all of them together.
 * When the end of the path is known, or nothing moves, the remaining queries follow in rounds a round trip apart.
 * The destination's queries go out one after another, each once the one before is answered: several SYNs of one flow inside one
   round trip get one answer. A closed port answers each, so there they go at once.
@@ -20,18 +20,20 @@ from __future__ import annotations
 
 import math
 import os
-from base64 import b64encode
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, Union
 
+from .matching import Matcher
 from .options import FLAG_BITS, TraceOptions
-from .records import Hop, ProbeShape, Quoted, Reply, RoundTrip, Trace
+from .recording import hop_record
+from .records import Hop, ProbeShape, Trace
+from .state import Answer, Endpoints, HopState, Packet, Probe, Query
 from .wire import IcmpError, ProbeBuilder, TcpReply, flag_names
 
-__all__ = ("Endpoints", "Event", "Probe", "Tracer")
+__all__ = ("Event", "Tracer")
 
 #: Shortest time in seconds after which a probe is given up; slow routers take tens of milliseconds to make an ICMP error.
 _LEAST_PATIENCE = 0.1
-#: A hop that has not answered at all gets as long from its first probe on: its router may be slower than the whole path behind it.
+#: A hop that has not answered gets at least this from its first probe on: its router may be slower than the path behind it.
 _LEAST_CHANCE = 0.25
 #: The least for probes beyond the furthest answer, where nothing tells how long the round trip is.
 _LEAST_TAIL_PATIENCE = 1.0
@@ -49,27 +51,14 @@ _CONFIRMATIONS = 3
 _LEAST_STALL, _MOST_STALL = 0.15, 1.0
 #: Send errors in a row, without any success, that end a trace.
 _FATAL_ERRORS = 3
-#: Bounds of what hostile replies can make a trace keep.
-_MOST_DUPLICATES, _MOST_SUSPECTS = 8, 256
+#: So many further answers are kept for a hop; the others are counted.
+_MOST_DUPLICATES = 8
 #: A SYN/ACK repeated so much later is the destination's retransmission: it has not seen our kernel's RST.
 _RETRANSMISSION = 0.5
 
 _SYN, _RST, _ACK = FLAG_BITS["SYN"], FLAG_BITS["RST"], FLAG_BITS["ACK"]
-_MODULUS = 1 << 32
 #: ICMP codes by which a firewall says that it refuses (RFC 1122 3.2.2.1, RFC 1812 5.2.7.1; RFC 4443 3.1), by IP version.
 _REFUSALS = {4: {(3, 9), (3, 10), (3, 13)}, 6: {(1, 1), (1, 5), (1, 6)}}
-
-Packet = Union[IcmpError, TcpReply]
-
-
-class Endpoints(NamedTuple):
-    """The flow of a trace: IP version, and addresses as literals without a zone."""
-
-    family: int
-    source: str
-    source_port: int
-    address: str
-    port: int
 
 
 class Event(NamedTuple):
@@ -87,73 +76,6 @@ class Event(NamedTuple):
     query: int
     text: str
     hop: Optional[Hop] = None
-
-
-class Probe:
-    """One packet: its place in the trace, its numbers, and when it was sent (None before)."""
-
-    __slots__ = ("acknowledgment", "answered", "identification", "query", "sent_at", "sequence", "ttl")
-
-    def __init__(self, ttl: int, query: int, sequence: int, acknowledgment: int, identification: int) -> None:
-        self.ttl = ttl
-        self.query = query
-        self.sequence = sequence
-        self.acknowledgment = acknowledgment
-        self.identification = identification
-        self.sent_at: Optional[float] = None
-        self.answered = False
-
-
-class _Answer(NamedTuple):
-    """A reply with the probe that it answers."""
-
-    probe: Probe
-    packet: Packet
-    received_at: float
-    altered: Tuple[str, ...]
-    late: bool
-
-
-class _Query:
-    """One query of a hop: its probes in the order of sending, and what became of it."""
-
-    __slots__ = ("answer", "error", "number", "outstanding", "probes", "queued")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.probes: List[Probe] = []
-        self.outstanding = 0
-        self.queued = False
-        self.answer: Optional[_Answer] = None
-        self.error: Optional[str] = None
-
-    @property
-    def open(self) -> bool:
-        """Whether an answer may still come without asking again."""
-        return self.answer is None and self.error is None and (self.queued or self.outstanding > 0)
-
-
-class _Hop:
-    """One TTL: its queries and the answers beyond the first of each probe.
-
-    ``answered``: a probe was answered. ``responsive``: something else tells that the hop does answer, so that silence is worth a
-    further question.
-    """
-
-    __slots__ = ("answered", "duplicates", "last_sent_at", "queries", "responsive", "transit", "ttl")
-
-    def __init__(self, ttl: int) -> None:
-        self.ttl = ttl
-        self.queries: List[_Query] = []
-        self.duplicates: List[_Answer] = []
-        self.last_sent_at = -math.inf
-        self.answered = False
-        self.transit = False
-        self.responsive = False
-
-    @property
-    def probes(self) -> int:
-        return sum(len(query.probes) for query in self.queries)
 
 
 class Tracer:
@@ -183,15 +105,10 @@ class Tracer:
         self.events: List[Event] = []
         self.stop_reason: Optional[str] = None
         self._watched = watched
-        self._entropy = entropy
-        self._sequence = int.from_bytes(entropy(4), "big")
-        # A probe's acknowledgment number differs from its sequence number by this, so that a RST tells which probe it answers.
-        self._acknowledgment_offset = int.from_bytes(entropy(4), "big")
-        self._by_sequence: Dict[int, Probe] = {}
-        self._by_identification: Dict[int, Probe] = {}
+        self._matcher = Matcher(endpoints, builder, options.flag_bits, entropy)
         self._outstanding: Dict[int, Probe] = {}
-        self._hops: Dict[int, _Hop] = {}
-        self._ready: List[Tuple[int, _Query]] = []
+        self._hops: Dict[int, HopState] = {}
+        self._ready: List[Tuple[int, Query]] = []
         self._next_ttl = options.first_ttl
         self._furthest = options.first_ttl - 1
         self._tcp_distance: Optional[int] = None
@@ -206,9 +123,6 @@ class Tracer:
         self._started_at: Optional[float] = None
         self._ended_at: Optional[float] = None
         self._errors_in_row = 0
-        self._shifts: Set[int] = set()
-        self._suspects: Dict[int, List[Tuple[Probe, IcmpError, float]]] = {}
-        self._suspect_count = 0
         self._told = options.first_ttl - 1
         self._warnings: List[str] = []
         self._changed = True
@@ -249,30 +163,15 @@ class Tracer:
             ttl, query = self._ready.pop(0)
             distance = self._distance()
             if distance is None or ttl <= distance:
-                return self._new_probe(ttl, query)
+                return self._matcher.new_probe(ttl, query.number)
             # The end of the path came to be known while this one waited for its turn.
             query.queued = False
         return None
 
-    def _new_probe(self, ttl: int, query: _Query) -> Probe:
-        # Numbers fall: a destination that waits for our RST answers a higher one as if the port were closed, and to a stateful
-        # firewall small steps look like one connection being opened.
-        self._sequence = (self._sequence - 1 - int.from_bytes(self._entropy(2), "big") % 1024) % _MODULUS
-        acknowledgment = 0
-        if self.options.flag_bits & _ACK:
-            acknowledgment = (self._sequence + self._acknowledgment_offset) % _MODULUS
-        identification = 0
-        while identification == 0 or identification in self._by_identification:
-            identification = int.from_bytes(self._entropy(2), "big")
-        probe = Probe(ttl, query.number, self._sequence, acknowledgment, identification)
-        self._by_sequence[probe.sequence] = probe
-        self._by_identification[identification] = probe
-        return probe
-
     @property
     def sequences(self) -> Iterable[int]:
         """The sequence numbers of all probes so far."""
-        return self._by_sequence
+        return self._matcher.sequences
 
     # What happened.
 
@@ -303,8 +202,7 @@ class Tracer:
         """
         _, query = self._place(probe)
         query.queued = False
-        del self._by_sequence[probe.sequence]
-        del self._by_identification[probe.identification]
+        self._matcher.forget(probe)
         if not query.probes:
             query.error = error
         self._errors_in_row += 1
@@ -327,15 +225,22 @@ class Tracer:
         """
         if self.stop_reason is not None:
             return "after_end"
-        outcome = self._match_icmp(packet, at) if isinstance(packet, IcmpError) else self._match_tcp(packet, at)
-        self._count(outcome if outcome in ("matched", "duplicate", "late", "challenge_ack") else "ignored_" + outcome)
-        if self._watched and outcome not in ("matched", "duplicate", "late"):
-            what = (
-                "ICMP type {} code {}".format(packet.type, packet.code)
-                if isinstance(packet, IcmpError)
-                else flag_names(packet.flags)
-            )
-            self.events.append(Event("ignored", 0, 0, "{} from {} ignored: {}".format(what, packet.address, outcome)))
+        verdict = self._matcher.match(packet, at)
+        outcome = verdict.outcome
+        for answer in verdict.answers:
+            outcome = self._take(answer)
+            self._count(outcome)
+        if verdict.answers:
+            return outcome
+        if verdict.probe is not None:
+            # It is no answer, but the hop is there: asking it again is worth while.
+            self._hops[verdict.probe.ttl].responsive = self._changed = True
+            if outcome == "challenge_ack":
+                self._open = True
+                self._reached(verdict.probe.ttl, at)
+        self._count("challenge_ack" if outcome == "challenge_ack" else "ignored_" + outcome)
+        if self._watched:
+            self.events.append(Event("ignored", 0, 0, "{} ignored: {}".format(_described(packet), outcome)))
         return outcome
 
     def end(self, reason: str, at: float) -> None:
@@ -350,133 +255,15 @@ class Tracer:
             self._ended_at = at
             self._tell_hops()
 
-    # Matching.
+    # Answers.
 
-    def _match_icmp(self, error: IcmpError, at: float) -> str:
-        quote, flow = error.quote, self.endpoints
-        altered = tuple(
-            name
-            for name, quoted, ours in (
-                ("source", quote.source, flow.source),
-                ("source_port", quote.source_port, flow.source_port),
-                ("address", quote.address, flow.address),
-                ("port", quote.port, flow.port),
-            )
-            if quoted != ours
-        )
-        probe = self._by_sequence.get(quote.sequence)
-        if probe is not None and quote.identification not in (None, probe.identification):
-            if quote.identification in self._by_identification:
-                # Two probes claim it: the number was shifted, by so little that it looks like another probe's.
-                probe = None
-            else:
-                altered += ("identification",)
-        if probe is not None and probe.sent_at is not None:
-            if not altered and self._checksum_contradicts(probe, error):
-                return "wrong_checksum"
-            return self._take(_Answer(probe, error, at, altered, self._late(probe)))
-        if altered:
-            return "wrong_" + altered[0]
-        return self._match_shifted(error, at)
-
-    def _match_shifted(self, error: IcmpError, at: float) -> str:
-        """A quote of another sequence number that has the identification of a probe: a firewall may have shifted the number.
-
-        16 random bits are too few to believe it at once. A firewall shifts a whole flow by the same number, so two probes have to
-        agree on that number, which takes the 32 bits that a forger lacks.
-        """
-        quote = error.quote
-        probe = self._by_identification.get(quote.identification) if quote.identification is not None else None
-        if probe is None or probe.sent_at is None:
-            return "wrong_sequence"
-        shift = (quote.sequence - probe.sequence) % _MODULUS
-        if shift in self._shifts:
-            return self._take(_Answer(probe, error, at, ("sequence",), self._late(probe)))
-        suspects = self._suspects.setdefault(shift, [])
-        if any(other is not probe for other, _, _ in suspects):
-            self._shifts.add(shift)
-            self._suspect_count -= len(suspects)
-            for other, earlier, earlier_at in self._suspects.pop(shift):
-                self._count(self._take(_Answer(other, earlier, earlier_at, ("sequence",), False)))
-            return self._take(_Answer(probe, error, at, ("sequence",), self._late(probe)))
-        if self._suspect_count >= _MOST_SUSPECTS:
-            if not suspects:
-                del self._suspects[shift]
-            return "wrong_sequence"
-        suspects.append((probe, error, at))
-        self._suspect_count += 1
-        self._hops[probe.ttl].responsive = True
-        self._changed = True
-        return "unconfirmed_sequence"
-
-    def _checksum_contradicts(self, probe: Probe, error: IcmpError) -> bool:
-        """Whether the quoted checksum is not the probe's although all that it covers is."""
-        quoted = error.quote.segment
-        ours = self.builder.segment(probe.sequence, probe.acknowledgment)
-        if len(quoted) < (ours[12] >> 4) * 4:
-            return False
-        return quoted[16:18] != ours[16:18] and quoted[:16] + quoted[18:] == ours[:16] + ours[18 : len(quoted)]
-
-    def _match_tcp(self, reply: TcpReply, at: float) -> str:
-        flow = self.endpoints
-        if (reply.address, reply.port, reply.local_address, reply.local_port) != (
-            flow.address,
-            flow.port,
-            flow.source,
-            flow.source_port,
-        ):
-            return "wrong_flow"
-        probe = self._acknowledged(reply)
-        if probe is None:
-            return "wrong_acknowledgment"
-        if reply.flags & (_SYN | _RST) == 0 and self.options.flag_bits & _SYN:
-            # RFC 9293 section 3.10.7.4: the answer to a further SYN of a flow that is being opened. It carries the first number,
-            # so it proves that the destination was reached and the port is open, but it is not the answer to that probe.
-            self._open = True
-            self._reached(probe.ttl, at)
-            return "challenge_ack"
-        self._open = self._open or reply.flags & (_SYN | _ACK | _RST) == _SYN | _ACK
-        self._reached(probe.ttl, at)
-        outcome = self._take(_Answer(probe, reply, at, (), self._late(probe)))
-        self._closed = self._closed or (bool(reply.flags & _RST) and self._was_last(probe, at))
-        return outcome
-
-    def _was_last(self, probe: Probe, at: float) -> bool:
-        """Whether no probe that may have reached the destination was sent between this one and its answer.
-
-        A destination that waits for our RST resets a probe with a higher number, which is one that a later probe has overtaken.
-        So a RST says "closed" for certain only where no later probe can have been there before.
-        """
-        assert probe.sent_at is not None
-        return not any(
-            other.ttl >= probe.ttl and other.sent_at is not None and probe.sent_at < other.sent_at <= at
-            for other in self._by_sequence.values()
-        )
-
-    def _acknowledged(self, reply: TcpReply) -> Optional[Probe]:
-        """The probe that a segment answers by its numbers (RFC 9293 section 3.10.7)."""
-        candidates = []
-        if reply.flags & _ACK:
-            candidates += [reply.acknowledgment - 1, reply.acknowledgment - self.builder.sequence_length]
-        if self.options.flag_bits & _ACK:
-            candidates.append(reply.sequence - self._acknowledgment_offset)
-        for sequence in candidates:
-            probe = self._by_sequence.get(sequence % _MODULUS)
-            if probe is not None and probe.sent_at is not None:
-                return probe
-        return None
-
-    def _late(self, probe: Probe) -> bool:
-        return probe.sequence not in self._outstanding and not probe.answered
-
-    def _take(self, answer: _Answer) -> str:
+    def _take(self, answer: Answer) -> str:
         probe, packet = answer.probe, answer.packet
         hop, query = self._place(probe)
         if probe.answered:
-            self._duplicate(hop, answer)
+            self._duplicate(hop, query, answer)
             return "duplicate"
-        probe.answered = True
-        self._changed = True
+        probe.answered = self._changed = True
         if self._outstanding.pop(probe.sequence, None) is not None:
             query.outstanding -= 1
         if query.answer is None:
@@ -485,39 +272,35 @@ class Tracer:
             hop.answered = True
             self._moved_at = max(self._moved_at or answer.received_at, answer.received_at)
             self._stalls = self._widened = 0
-        assert probe.sent_at is not None
-        round_trip = max(0.0, answer.received_at - probe.sent_at)
-        if isinstance(packet, IcmpError) and packet.kind == "unreachable":
+        if isinstance(packet, TcpReply):
+            self._answered_by_destination(packet, answer)
+        elif packet.kind == "unreachable":
             self._unreachable.add(probe.ttl)
         else:
-            # How long a router tried to find its neighbour before it called it unreachable says nothing of the path.
-            self._longest_rtt = max(self._longest_rtt or 0.0, round_trip)
-            if isinstance(packet, IcmpError):
-                hop.transit = True
-                self._furthest = max(self._furthest, probe.ttl)
+            self._furthest = max(self._furthest, probe.ttl)
+        if isinstance(packet, TcpReply) or packet.kind != "unreachable":
+            # How long a router looked for its neighbour before it called it unreachable says nothing of the path.
+            self._longest_rtt = max(self._longest_rtt or 0.0, answer.round_trip)
         if self._watched:
-            what = packet.kind if isinstance(packet, IcmpError) else flag_names(packet.flags)
-            text = "{} from {} after {:.3f} ms{}{}".format(
-                what,
-                packet.address,
-                round_trip * 1000,
-                ", late" if answer.late else "",
-                ", altered: " + ", ".join(answer.altered) if answer.altered else "",
+            late, altered = ", late" if answer.late else "", ", altered: " + ", ".join(answer.altered) if answer.altered else ""
+            self._tell(
+                "reply", probe, "{} after {:.3f} ms{}{}".format(_described(packet), 1000 * answer.round_trip, late, altered)
             )
-            self._tell("reply", probe, text)
         return "late" if answer.late else "matched"
 
-    def _duplicate(self, hop: _Hop, answer: _Answer) -> None:
+    def _answered_by_destination(self, reply: TcpReply, answer: Answer) -> None:
+        self._reached(answer.probe.ttl, answer.received_at)
+        if reply.flags & (_SYN | _ACK | _RST) == _SYN | _ACK:
+            self._open = True
+        elif reply.flags & _RST and self._matcher.was_last(answer.probe, answer.received_at):
+            self._closed = True
+
+    def _duplicate(self, hop: HopState, query: Query, answer: Answer) -> None:
         if len(hop.duplicates) < _MOST_DUPLICATES:
             hop.duplicates.append(answer)
-        first = next(query.answer for query in hop.queries if query.number == answer.probe.query)
-        packet = answer.packet
-        if (
-            isinstance(packet, TcpReply)
-            and packet.flags & (_SYN | _ACK) == _SYN | _ACK
-            and first is not None
-            and answer.received_at - first.received_at > _RETRANSMISSION
-        ):
+        packet, first = answer.packet, query.answer
+        repeated = isinstance(packet, TcpReply) and packet.flags & (_SYN | _ACK) == _SYN | _ACK
+        if repeated and first is not None and answer.received_at - first.received_at > _RETRANSMISSION:
             self._warn(
                 "The destination repeated its SYN/ACK, so it has not received this host's RST: "
                 "a firewall that drops outgoing RSTs leaves half-open connections there."
@@ -526,7 +309,6 @@ class Tracer:
     def _reached(self, ttl: int, at: float) -> None:
         if self._reached_at is None:
             self._reached_at = at
-        self._hops[ttl].responsive = True
         if self._tcp_distance is None or ttl < self._tcp_distance:
             self._tcp_distance = ttl
             self._changed = True
@@ -543,7 +325,7 @@ class Tracer:
     def _last_ttl(self) -> int:
         """The highest TTL that may be asked."""
         gap_limit = self.options.gap_limit
-        furthest = max([self._furthest, *(ttl for ttl in self._unreachable)])
+        furthest = max([self._furthest, *self._unreachable])
         return min(self.options.max_ttl, furthest + gap_limit) if gap_limit else self.options.max_ttl
 
     def _overdue_at(self, probe: Probe, furthest: int) -> float:
@@ -599,6 +381,7 @@ class Tracer:
                 continue
             del self._outstanding[probe.sequence]
             self._place(probe)[1].outstanding -= 1
+            probe.given_up_at = now
             if self._watched:
                 self._tell("given_up", probe, "given up after {:.0f} ms".format((now - probe.sent_at) * 1000))
 
@@ -625,14 +408,14 @@ class Tracer:
 
     def _stall(self) -> float:
         """How long nothing may move before the window widens, in seconds; longer each time."""
-        return min(_MOST_STALL, max(_LEAST_STALL, _PATIENCE * (self._longest_rtt or 0.0)) * 2**self._stalls)
+        return min(_MOST_STALL, max(_LEAST_STALL, _PATIENCE * (self._longest_rtt or 0.0)) * (1 << self._stalls))
 
     def _ask(self, ttl: int) -> None:
-        hop = self._hops[ttl] = _Hop(ttl)
-        self._queue(hop, self._new_query(hop))
+        hop = self._hops[ttl] = HopState(ttl)
+        self._queue(hop, hop.new_query())
         self._next_ttl = ttl + 1
 
-    def _plan_hop(self, hop: _Hop, distance: Optional[int], now: float) -> None:
+    def _plan_hop(self, hop: HopState, distance: Optional[int], now: float) -> None:
         if hop.ttl == distance and self._one_answer_a_round_trip():
             if not self._destination_busy(hop):
                 query = self._next_query(hop)
@@ -657,28 +440,28 @@ class Tracer:
             return False
         return self._open or not self._closed
 
-    def _destination_busy(self, hop: _Hop) -> bool:
-        """Whether a probe is out that was sent since the destination's first answer; those from before may have been overtaken."""
+    def _destination_busy(self, hop: HopState) -> bool:
+        """Whether a probe is out that was sent since the destination first answered; earlier ones may have been overtaken."""
         assert self._reached_at is not None
         return any(query.queued for query in hop.queries) or any(
             probe.ttl == hop.ttl and (probe.sent_at or 0.0) >= self._reached_at for probe in self._outstanding.values()
         )
 
-    def _next_query(self, hop: _Hop) -> Optional[_Query]:
+    def _next_query(self, hop: HopState) -> Optional[Query]:
         if len(hop.queries) < self.options.queries:
-            return self._new_query(hop)
+            return hop.new_query()
         repeated = next((query for query in hop.queries if self._may_repeat(hop, query)), None)
         return hop.queries[-1] if repeated is None and self._port_doubted(hop) else repeated
 
-    def _port_doubted(self, hop: _Hop) -> bool:
+    def _port_doubted(self, hop: HopState) -> bool:
         """Whether the destination answered and it is not certain yet whether the port is open; it is then asked a little more."""
         return not self._open and not self._closed and hop.probes < self.options.queries + _CONFIRMATIONS
 
-    def _may_repeat(self, hop: _Hop, query: _Query) -> bool:
+    def _may_repeat(self, hop: HopState, query: Query) -> bool:
         """Whether a query without an answer is to be asked again: its hop has answered others."""
         return (hop.answered or hop.responsive) and query.answer is None and not query.open and 0 < len(query.probes) <= _REPEATS
 
-    def _doubted(self, hop: _Hop, distance: Optional[int]) -> bool:
+    def _doubted(self, hop: HopState, distance: Optional[int]) -> bool:
         """Whether the hop before the end of the path is silent, and was not yet asked often enough to believe the distance."""
         return (
             distance is not None
@@ -687,7 +470,7 @@ class Tracer:
             and hop.probes < self.options.queries + _CONFIRMATIONS
         )
 
-    def _settled(self, hop: _Hop) -> bool:
+    def _settled(self, hop: HopState) -> bool:
         """Whether no more is to be asked of this hop, and no answer waited for."""
         distance = self._distance()
         if len(hop.queries) < self.options.queries or self._doubted(hop, distance):
@@ -705,24 +488,19 @@ class Tracer:
                 self._unqueue(*entry)
         self._ready = keep
 
-    def _unqueue(self, ttl: int, query: _Query) -> None:
+    def _unqueue(self, ttl: int, query: Query) -> None:
         query.queued = False
         hop = self._hops[ttl]
         if not query.probes and query.error is None:
             hop.queries.remove(query)
 
-    def _new_query(self, hop: _Hop) -> _Query:
-        query = _Query(len(hop.queries) + 1)
-        hop.queries.append(query)
-        return query
-
-    def _queue_at(self, hop: _Hop, query: Optional[_Query], at: float, now: float, pause: float = 0.0) -> None:
+    def _queue_at(self, hop: HopState, query: Optional[Query], at: float, now: float, pause: float = 0.0) -> None:
         if at + pause > now:
             self._wake = min(self._wake, at + pause)
         else:
-            self._queue(hop, query or self._new_query(hop))
+            self._queue(hop, query or hop.new_query())
 
-    def _queue(self, hop: _Hop, query: _Query) -> None:
+    def _queue(self, hop: HopState, query: Query) -> None:
         query.queued = True
         self._ready.append((hop.ttl, query))
 
@@ -735,7 +513,7 @@ class Tracer:
 
     # Telling.
 
-    def _place(self, probe: Probe) -> Tuple[_Hop, _Query]:
+    def _place(self, probe: Probe) -> Tuple[HopState, Query]:
         hop = self._hops[probe.ttl]
         return hop, hop.queries[probe.query - 1]
 
@@ -769,7 +547,9 @@ class Tracer:
             ):
                 break
             self._told = ttl
-            self.events.append(Event("hop", ttl, 0, "ttl {} complete".format(ttl), self._hop_record(self._hops[ttl])))
+            self.events.append(
+                Event("hop", ttl, 0, "ttl {} complete".format(ttl), hop_record(self._hops[ttl], self.options.evidence))
+            )
 
     # The record.
 
@@ -785,7 +565,7 @@ class Tracer:
         """
         options, flow = self.options, self.endpoints
         started = self._started_at or 0.0
-        hops = tuple(self._hop_record(self._hops[ttl]) for ttl in self._path())
+        hops = tuple(hop_record(self._hops[ttl], self.options.evidence) for ttl in self._path())
         own = list(self._warnings)
         if self.counters.get("sent") and not any(hop.answered for hop in self._hops.values()):
             own.append("Nothing answered, not even the first hop: a firewall of this host may drop the probes or their answers.")
@@ -820,7 +600,7 @@ class Tracer:
                 ttls.pop()
         return ttls
 
-    def _undecided(self, hop: _Hop) -> bool:
+    def _undecided(self, hop: HopState) -> bool:
         return not hop.answered and not any(query.error for query in hop.queries) and not self._settled(hop)
 
     def _port_state(self) -> str:
@@ -835,7 +615,7 @@ class Tracer:
             refusals = _REFUSALS[self.endpoints.family]
             refused = any(
                 isinstance(answer.packet, IcmpError) and (answer.packet.type, answer.packet.code) in refusals
-                for answer in self._answers(self._hops[distance])
+                for answer in self._hops[distance].answers
             )
             return "filtered" if refused else "unreachable"
         if self.stop_reason not in ("max_ttl", "gap_limit") or not self._hops:
@@ -843,104 +623,9 @@ class Tracer:
         # Silence up to the end. An answer from the last TTL of all says that the path is longer than max_ttl.
         return "unknown" if self._hops[max(self._hops)].answered else "filtered"
 
-    def _answers(self, hop: _Hop) -> Iterator[_Answer]:
-        """The first answer of each query, in the order of the queries."""
-        return (query.answer for query in hop.queries if query.answer is not None)
 
-    def _hop_record(self, hop: _Hop) -> Hop:
-        answers = sorted(self._answers(hop), key=lambda answer: answer.received_at)
-        addresses = tuple(dict.fromkeys(answer.packet.address for answer in [*answers, *hop.duplicates]))
-        notable = self._notable(hop)
-        replies = [self._reply_record(query, notable) for query in hop.queries if query.probes or query.error]
-        replies += [self._answer_record(answer, notable, duplicate=True) for answer in hop.duplicates]
-        queries = [query for query in hop.queries if query.probes]
-        answered = sum(query.answer is not None for query in queries)
-        return Hop(
-            ttl=hop.ttl,
-            address=addresses[0] if addresses else None,
-            addresses=addresses,
-            name=None,
-            replies=tuple(replies),
-            rtt_ms=RoundTrip.of([reply.rtt_ms for reply in replies if reply.rtt_ms is not None and not reply.duplicate]),
-            loss=round(1 - answered / len(queries), 4) if queries else None,
-            silence=_silence(hop),
-        )
-
-    def _notable(self, hop: _Hop) -> Set[int]:
-        """Which answers keep their bytes as evidence, by identity."""
-        if self.options.evidence == "none":
-            return set()
-        answers = [*self._answers(hop), *hop.duplicates]
-        if self.options.evidence == "all":
-            return {id(answer.packet) for answer in answers}
-        first: Dict[Tuple[str, str, int], _Answer] = {}
-        for answer in sorted(answers, key=lambda one: one.received_at):
-            packet = answer.packet
-            kind, detail = (packet.kind, packet.code) if isinstance(packet, IcmpError) else ("tcp", packet.flags)
-            first.setdefault((packet.address, kind, detail), answer)
-        return {id(answer.packet) for answer in first.values()}
-
-    def _reply_record(self, query: _Query, notable: Set[int]) -> Reply:
-        if query.answer is not None:
-            return self._answer_record(query.answer, notable, attempts=len(query.probes))
-        if query.error is not None:
-            return Reply(query=query.number, kind="send_error", error=query.error)
-        return Reply(query=query.number, kind="timeout", attempts=len(query.probes))
-
-    def _answer_record(self, answer: _Answer, notable: Set[int], *, attempts: int = 1, duplicate: bool = False) -> Reply:
-        probe, packet = answer.probe, answer.packet
-        assert probe.sent_at is not None
-        evidence = b64encode(packet.data).decode("ascii") if id(packet) in notable else None
-        rtt_ms = round(1000 * max(0.0, answer.received_at - probe.sent_at), 3)
-        if isinstance(packet, TcpReply):
-            return Reply(
-                query=probe.query,
-                kind="tcp",
-                address=packet.address,
-                rtt_ms=rtt_ms,
-                reply_ttl=packet.reply_ttl,
-                tcp_flags=flag_names(packet.flags),
-                attempts=attempts,
-                late=answer.late,
-                duplicate=duplicate,
-                evidence=evidence,
-            )
-        quote = packet.quote
-        return Reply(
-            query=probe.query,
-            kind=packet.kind,
-            address=packet.address,
-            rtt_ms=rtt_ms,
-            reply_ttl=packet.reply_ttl,
-            icmp_type=packet.type,
-            icmp_code=packet.code,
-            mtu=packet.mtu,
-            quoted=Quoted(quote.ttl, quote.tos, quote.source, quote.source_port, quote.address, quote.port),
-            altered=answer.altered,
-            attempts=attempts,
-            late=answer.late,
-            duplicate=duplicate,
-            evidence=evidence,
-        )
-
-
-def _silence(hop: _Hop) -> Optional[str]:
-    """What the unanswered probes of a hop turned out to be, see ``Hop.silence``."""
-    probes = sorted((probe for query in hop.queries for probe in query.probes), key=lambda probe: probe.sent_at or 0.0)
-    if all(probe.answered for probe in probes):
-        return None
-    if not hop.answered:
-        return "silent"
-    # A rate limit is a matter of time alone: what came too soon after the last answer is silent, what came later is answered.
-    answered_gaps, silent_gaps = [math.inf], []
-    last_answered: Optional[float] = None
-    for probe in probes:
-        assert probe.sent_at is not None
-        if last_answered is None:
-            if not probe.answered:
-                return "lost"
-        else:
-            (answered_gaps if probe.answered else silent_gaps).append(probe.sent_at - last_answered)
-        if probe.answered:
-            last_answered = probe.sent_at
-    return "rate_limited" if max(silent_gaps) < min(answered_gaps) and len(answered_gaps) + len(silent_gaps) > 2 else "lost"
+def _described(packet: Packet) -> str:
+    """A reply for a person: what it is and who sent it."""
+    if isinstance(packet, TcpReply):
+        return "{} from {}".format(flag_names(packet.flags) or "TCP without flags", packet.address)
+    return "ICMP {} (type {} code {}) from {}".format(packet.kind, packet.type, packet.code, packet.address)

@@ -1,0 +1,119 @@
+# BSD-3-Clause, see LICENSE
+"""From what a trace knows of a hop to the hop's record. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from typing import Dict, List, Optional, Set, Tuple
+
+from .records import Hop, Quoted, Reply, RoundTrip
+from .state import Answer, HopState, Query
+from .wire import IcmpError, TcpReply, flag_names
+
+__all__ = ("hop_record",)
+
+
+def hop_record(hop: HopState, evidence: str) -> Hop:
+    """The record of a hop as it stands.
+
+    Arguments:
+        hop: what is known. evidence: which replies keep their bytes: ``none``, ``notable`` or ``all``.
+    """
+    answers = sorted([*hop.answers, *hop.duplicates], key=lambda answer: answer.received_at)
+    addresses = tuple(dict.fromkeys(answer.packet.address for answer in answers))
+    kept = _kept(answers, evidence)
+    firsts = [_query_record(query, kept) for query in hop.queries if query.probes or query.error]
+    duplicates = [_answer_record(answer, kept, duplicate=True) for answer in hop.duplicates]
+    sent = [query for query in hop.queries if query.probes]
+    return Hop(
+        ttl=hop.ttl,
+        address=addresses[0] if addresses else None,
+        addresses=addresses,
+        name=None,
+        replies=(*firsts, *duplicates),
+        rtt_ms=RoundTrip.of([reply.rtt_ms for reply in firsts if reply.rtt_ms is not None]),
+        loss=round(1 - len(hop.answers) / len(sent), 4) if sent else None,
+        silence=_silence(hop),
+    )
+
+
+def _kept(answers: List[Answer], evidence: str) -> Set[int]:
+    """Which packets keep their bytes, by identity. Answers come in the order of their receipt."""
+    if evidence == "none":
+        return set()
+    if evidence == "all":
+        return {id(answer.packet) for answer in answers}
+    first: Dict[Tuple[str, str, int], Answer] = {}
+    for answer in answers:
+        packet = answer.packet
+        kind, detail = (packet.kind, packet.code) if isinstance(packet, IcmpError) else ("tcp", packet.flags)
+        first.setdefault((packet.address, kind, detail), answer)
+    return {id(answer.packet) for answer in first.values()}
+
+
+def _query_record(query: Query, kept: Set[int]) -> Reply:
+    if query.answer is not None:
+        return _answer_record(query.answer, kept, attempts=len(query.probes))
+    if query.error is not None:
+        return Reply(query=query.number, kind="send_error", error=query.error)
+    return Reply(query=query.number, kind="timeout", attempts=len(query.probes))
+
+
+def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplicate: bool = False) -> Reply:
+    packet = answer.packet
+    evidence = b64encode(packet.data).decode("ascii") if id(packet) in kept else None
+    rtt_ms = round(1000 * answer.round_trip, 3)
+    if isinstance(packet, TcpReply):
+        return Reply(
+            query=answer.probe.query,
+            kind="tcp",
+            address=packet.address,
+            rtt_ms=rtt_ms,
+            reply_ttl=packet.reply_ttl,
+            tcp_flags=flag_names(packet.flags),
+            attempts=attempts,
+            late=answer.late,
+            duplicate=duplicate,
+            evidence=evidence,
+        )
+    quote = packet.quote
+    return Reply(
+        query=answer.probe.query,
+        kind=packet.kind,
+        address=packet.address,
+        rtt_ms=rtt_ms,
+        reply_ttl=packet.reply_ttl,
+        icmp_type=packet.type,
+        icmp_code=packet.code,
+        mtu=packet.mtu,
+        quoted=Quoted(quote.ttl, quote.tos, quote.source, quote.source_port, quote.address, quote.port),
+        altered=answer.altered,
+        attempts=attempts,
+        late=answer.late,
+        duplicate=duplicate,
+        evidence=evidence,
+    )
+
+
+def _silence(hop: HopState) -> Optional[str]:
+    """What the unanswered probes of a hop turned out to be, see ``Hop.silence``."""
+    probes = sorted((probe for query in hop.queries for probe in query.probes), key=lambda probe: probe.sent_at or 0.0)
+    if all(probe.answered for probe in probes):
+        return None
+    if not hop.answered:
+        return "silent"
+    # A rate limit is a matter of time alone: what came too soon after the last answer is silent, what came later is answered.
+    answered_gaps: List[float] = [math.inf]
+    silent_gaps: List[float] = []
+    last_answered: Optional[float] = None
+    for probe in probes:
+        sent_at = probe.sent_at or 0.0
+        if last_answered is not None:
+            (answered_gaps if probe.answered else silent_gaps).append(sent_at - last_answered)
+        elif not probe.answered:
+            return "lost"
+        if probe.answered:
+            last_answered = sent_at
+    by_time = max(silent_gaps) < min(answered_gaps)
+    return "rate_limited" if by_time and len(answered_gaps) + len(silent_gaps) > 2 else "lost"
