@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple, Union
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from nornir_tcptraceroute.probe import records
 from nornir_tcptraceroute.probe.errors import RecordError
@@ -100,7 +100,6 @@ def test_the_example_uses_every_field_and_is_valid() -> None:
         assert any(getattr(reply, field.name) not in (None, (), False) for reply in told), field.name
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(traces())
 def test_every_trace_is_valid(trace: Trace) -> None:
     VALIDATOR.validate(json.loads(json.dumps(trace.to_dict(), allow_nan=False)))
