@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nornir_tcptraceroute.probe.engine import Engine
-from nornir_tcptraceroute.probe.errors import TransportError
+from nornir_tcptraceroute.probe.errors import ResolveError, RouteError, TransportError
 from nornir_tcptraceroute.probe.flow import Flow, open_flow
+from nornir_tcptraceroute.probe.options import is_address
 from nornir_tcptraceroute.probe.privileges import drop_privileges
 from nornir_tcptraceroute.probe.resolver import ReverseNames, with_names
 from nornir_tcptraceroute.probe.wire import ProbeBuilder
@@ -28,6 +29,7 @@ from .streams import OutputLostError, write_error, write_output
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nornir_tcptraceroute.probe.options import TraceOptions
     from nornir_tcptraceroute.probe.records import Hop, Trace
     from nornir_tcptraceroute.probe.tracer import Event
 
@@ -66,13 +68,24 @@ def _document_writer() -> Callable[[object], str]:
 
 def _open_flow(request: Request) -> Flow:
     try:
-        return open_flow(request.options, reserve=not request.share_source_port)
+        return _open_preferred(request.options, reserve=not request.share_source_port)
     except TransportError as error:
         if request.options.source_port is None or request.share_source_port:
             raise
         # What can be had without a reservation failed because the port is in use.
-        open_flow(request.options, reserve=False).close()
+        _open_preferred(request.options, reserve=False).close()
         raise TransportError(f"{error}; -P instead of -p takes it all the same") from None
+
+
+def _open_preferred(options: TraceOptions, *, reserve: bool) -> Flow:
+    """As ``open_flow``, but of a name with addresses of both IP versions take IPv4, the only one that the classic tool knows."""
+    if options.family is None and not any(is_address(place) for place in (options.destination, options.source or "")):
+        try:
+            return open_flow(replace(options, family=4), reserve=reserve)
+        except (ResolveError, RouteError):
+            # Whether it can be done with IPv6, or why not even so, is told by the next attempt.
+            pass
+    return open_flow(options, reserve=reserve)
 
 
 def _tell_plan(request: Request, flow: Flow) -> None:
