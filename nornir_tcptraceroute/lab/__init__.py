@@ -1,8 +1,8 @@
 """An embedded network of real Linux routers, to try traces on and to test against."""
 
-from .errors import LabError, TopologyError
+from .errors import LabError, NamespaceError, TopologyError
 from .lab import Lab
 from .topology import Topology, load_topology, parse_topology
 from .truth import Answer, Path, Truth
 
-__all__ = ("Answer", "Lab", "LabError", "Path", "Topology", "TopologyError", "Truth", "load_topology", "parse_topology")
+__all__ = ("Answer", "Lab", "LabError", "NamespaceError", "Path", "Topology", "TopologyError", "Truth", "load_topology", "parse_topology")

@@ -37,7 +37,10 @@ SYSTEM = {
 FORWARDING = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
 # Kernels before 6.2 have these for the whole machine only, out of the lab's reach.
 WHERE_PRESENT = {"net/ipv4/icmp_msgs_per_sec": "1000000", "net/ipv4/icmp_msgs_burst": "1000000"}
+# With one seed for the machine, as before 6.11, all routers choose alike, and a flow that goes left once goes left everywhere.
+HASH_SEED = "net/ipv4/fib_multipath_hash_seed"
 
+# Names come from files. What asks a name server all the same is refused at once: nobody listens on a node's loopback interface.
 NAME_SERVICE = "hosts: files\nnetworks: files\nservices: files\nprotocols: files\npasswd: files\ngroup: files\nshadow: files\n"
 
 
@@ -58,12 +61,13 @@ def _links(plan: Plan) -> list[list[dict[str, Any]]]:
     return links
 
 
-def _node(plan: Plan, node: NodePlan) -> dict[str, Any]:
+def _node(plan: Plan, number: int, node: NodePlan) -> dict[str, Any]:
     interfaces = node.interfaces.values()
     own = {address.ip for interface in interfaces for address in interface.addresses.values()}
     further = [[1, address.version, str(address), address.max_prefixlen] for family in FAMILIES for address in node.addresses(family) if address not in own]
     return {
         "sysctls": {**SYSTEM, **(FORWARDING if node.forwards else {})},
+        "sysctls_where_present": {**WHERE_PRESENT, HASH_SEED: str(number)},
         "interfaces": [interface.index for interface in interfaces],
         "addresses": [
             [interface.index, family, str(address.ip), address.network.prefixlen]
@@ -98,11 +102,10 @@ def make_blueprint(plan: Plan) -> dict[str, Any]:
         plan: the network.
 
     Returns:
-        What JSON can carry: `nodes` by name, `links`, `files` (text by path), `sysctls_where_present`.
+        What JSON can carry: `nodes` by name, `links`, `files` (text by path).
     """
     return {
-        "nodes": {name: _node(plan, node) for name, node in plan.nodes.items()},
+        "nodes": {node.name: _node(plan, number, node) for number, node in enumerate(plan.nodes.values(), start=1)},
         "links": _links(plan),
-        "files": {"/etc/hosts": plan.hosts_file(), "/etc/nsswitch.conf": NAME_SERVICE, "/etc/resolv.conf": "# a lab asks nobody\n"},
-        "sysctls_where_present": WHERE_PRESENT,
+        "files": {"/etc/hosts": plan.hosts_file(), "/etc/nsswitch.conf": NAME_SERVICE, "/etc/resolv.conf": "nameserver 127.0.0.1\n"},
     }

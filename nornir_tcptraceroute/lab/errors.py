@@ -1,7 +1,8 @@
 """The lab's exceptions: what kept a network from being described or brought up.
 
 LabError
-└── TopologyError
++ TopologyError     a file that breaks rules
++ NamespaceError    a system that allows neither root nor user namespaces
 """
 
 from __future__ import annotations
@@ -26,3 +27,7 @@ class TopologyError(LabError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+
+class NamespaceError(LabError):
+    """This system refuses the namespaces that a lab is made of. The text says what to do."""

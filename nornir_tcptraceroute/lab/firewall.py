@@ -1,4 +1,4 @@
-"""What a node does to packets, as nftables rules: pure data that `netlink` encodes.
+"""What a node does to packets, as nftables rules: pure data that `inside/netlink.py` encodes.
 
 An expression is a pair of the expression's name and its attributes, both named as in the kernel's linux/netfilter/nf_tables.h without
 prefix; bytes stand as hexadecimal text, so that a ruleset travels as JSON.
@@ -38,18 +38,6 @@ IPPROTO_ICMP = {4: 1, 6: 58}
 INTERFACE_NAME_BYTES = 16
 # RFC 792 and RFC 4443: destination unreachable, packet too big, time exceeded, parameter problem; redirects are switched off.
 ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
-
-# Chains: hook number, priority and type; linux/netfilter.h and linux/netfilter_ipv4.h. Destinations are rewritten
-# before connection tracking and routing; sources only on leaving, because routing refuses packets that come from one's own address.
-CHAINS = {
-    "rewrite_in": (0, -300, "filter"),
-    "dnat": (0, -100, "nat"),
-    "input": (1, 0, "filter"),
-    "forward": (2, 0, "filter"),
-    "output": (3, 0, "filter"),
-    "snat": (4, 100, "nat"),
-    "rewrite_out": (4, 300, "filter"),
-}
 
 
 def _compare(value: bytes, operation: int = EQUAL) -> Expression:
@@ -265,7 +253,7 @@ def ruleset(plan: Plan, node: NodePlan) -> dict[str, list[Rule]]:
         node: the node.
 
     Returns:
-        Lists of rules by names of CHAINS, and `errors`, which the node's own ICMP errors go through.
+        Lists of rules by names of netlink.CHAINS, and `errors`, which the node's own ICMP errors go through.
     """
     options = node.options
     rules: dict[str, list[Rule]] = {"input": _firewall(options)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .blueprint import make_blueprint
-from .errors import LabError
+from .errors import LabError, NamespaceError
 from .plan import make_plan
 from .truth import Truth
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from .topology import Topology
 
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from nornir_tcptraceroute.lab.init import main; sys.exit(main(int(sys.argv[1])))"
-ENTER = str(Path(__file__).with_name("enter.py"))
+# The modules of `inside` are imported without those around them, which would cost more time than bringing the network up.
+START = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from inside.init import main; sys.exit(main(int(sys.argv[1])))"
+HERE = Path(__file__).parent
+ENTER = str(HERE / "inside" / "enter.py")
 SECONDS_TO_END = 10.0
 
 
@@ -60,12 +62,13 @@ class Lab:
         """Bring the network up. It is complete when this returns: every route is set and every service listens.
 
         Raises:
-            LabError: the system doesn't allow it, or lacks something that the network needs.
+            NamespaceError: the system allows neither root nor user namespaces.
+            LabError: the system lacks something that the network needs.
         """
         if self._keeper is not None:
             message = "this lab is up already"
             raise LabError(message)
-        command = [sys.executable, "-c", START, str(os.getpid()), json.dumps(sys.path)]
+        command = [sys.executable, "-c", START, str(os.getpid()), json.dumps([*sys.path, str(HERE)])]
         self._keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             assert self._keeper.stdin is not None  # noqa: S101
@@ -83,6 +86,8 @@ class Lab:
         assert self._keeper.stdout is not None  # noqa: S101
         line = self._keeper.stdout.readline()
         told: dict[str, Any] = json.loads(line) if line else {"error": "the lab's first process ended before it was up"}
+        if "refused" in told:
+            raise NamespaceError(told["refused"])
         if "error" in told:
             raise LabError(told["error"])
         return told
@@ -112,10 +117,9 @@ class Lab:
         if node not in self._namespaces:
             message = f"{node!r} is not a node of this lab" if self._keeper else "this lab is not up"
             raise LabError(message)
-        options = [f"--first-process={self._first_process}", f"--network={self._namespaces[node]}", f"--host-name={node}"]
-        options += ["--user-namespace"] if self._user_namespace else []
-        options += [] if capabilities else ["--no-capabilities"]
-        return [sys.executable, "-I", "-S", ENTER, *options, "--", *argv]
+        flags = ["user-namespace"] * self._user_namespace + ["no-capabilities"] * (not capabilities)
+        place = [str(self._first_process), str(self._namespaces[node]), node, ",".join(flags)]
+        return [sys.executable, "-I", "-S", ENTER, *place, *argv]
 
     def popen(self, node: str, argv: Sequence[str], *, capabilities: bool = True, **options: Any) -> subprocess.Popen[Any]:  # noqa: ANN401
         """Start a command on a node. It sees the lab's network, names and processes, and this machine's files.

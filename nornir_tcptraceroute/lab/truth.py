@@ -78,7 +78,12 @@ class Path:
 
 @dataclass(frozen=True)
 class _Probe:
-    """A TCP SYN on its way. `translated`: the destination as the vantage knows it, once a router has translated it with state."""
+    """A TCP SYN on its way.
+
+    Arguments:
+        translated: the destination as the vantage knows it, once a router has translated it with state.
+        hidden: for each address that routers rewrite on the way back what they make of it, the nearest router last.
+    """
 
     ttl: int
     source: Address
@@ -87,6 +92,17 @@ class _Probe:
     node: str
     way_in: Interface | None = None
     translated: Address | None = None
+    hidden: tuple[tuple[Address, Address], ...] = ()
+
+    @property
+    def answered_from(self) -> Address:
+        """The source of a TCP answer, as the vantage sees it."""
+        if self.translated is not None:
+            return self.translated
+        address = self.destination
+        for inside, outside in reversed(self.hidden):
+            address = outside if address == inside else address
+        return address
 
 
 class _OpenChoiceError(Exception):
@@ -222,9 +238,11 @@ class Truth:
         if not isinstance(options, Router):
             return probe
         family = probe.destination.version
-        for rewriting in options.rewrite:
-            if rewriting.address == probe.destination:
-                probe = replace(probe, destination=self._plan.address(rewriting.to, family))
+        rewriting = [(rule.address, self._plan.address(rule.to, rule.address.version)) for rule in options.rewrite]
+        probe = replace(probe, hidden=(*probe.hidden, *((inside, outside) for outside, inside in rewriting)))
+        for outside, inside in rewriting:
+            if outside == probe.destination:
+                probe = replace(probe, destination=inside)
         for rule in options.dnat:
             if rule.address == probe.destination and rule.port in (None, probe.port):
                 known = probe.translated or probe.destination
@@ -258,7 +276,7 @@ class Truth:
             if rule.do == "drop":
                 return Answer(ttl, node.name, "silent"), "filtered"
             if rule.do == "reset":
-                return Answer(ttl, node.name, "tcp", frozenset({str(probe.translated or probe.destination)})), "closed"
+                return Answer(ttl, node.name, "tcp", frozenset({str(probe.answered_from)})), "closed"
             return self._error(node, probe, ttl, "unreachable", UNREACHABLE_CODES[rule.do][family])
         return None
 
@@ -267,7 +285,7 @@ class Truth:
         if stopped is not None:
             return stopped
         served = isinstance(node.options, Host) and probe.port in node.options.services
-        return Answer(ttl, node.name, "tcp", frozenset({str(probe.translated or probe.destination)})), "open" if served else "closed"
+        return Answer(ttl, node.name, "tcp", frozenset({str(probe.answered_from)})), "open" if served else "closed"
 
     def _error(self, node: NodePlan, probe: _Probe, ttl: int, kind: Kind, code: int | None) -> tuple[Answer, End | None]:
         end: End | None = "unreachable" if kind == "unreachable" else None

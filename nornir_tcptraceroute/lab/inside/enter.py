@@ -1,4 +1,4 @@
-"""Runs one command on a node of a lab. Started by path as `python -I -S enter.py`, so it imports nothing but the standard library.
+"""Runs one command on a node of a lab. Started by path as `python -I -S enter.py`: it imports little, and nothing of the package.
 
 It joins the lab's namespaces and becomes the parent of the command, because only a new process can be in another PID namespace; it passes
 signals on, and ends as the command ends.
@@ -6,12 +6,9 @@ signals on, and ends as the command ends.
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import os
-import shutil
 import signal
-import socket
 import sys
 
 # linux/sched.h, linux/prctl.h, linux/capability.h
@@ -30,6 +27,7 @@ PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signa
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 
 
@@ -79,27 +77,27 @@ def _follow(child: int) -> int:
             os.kill(child, information.si_signo)
 
 
-def main() -> None:
-    """Join, fork, execute, and end in the same way."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--first-process", type=int, required=True)
-    parser.add_argument("--network", type=int, required=True)
-    parser.add_argument("--host-name", required=True)
-    parser.add_argument("--user-namespace", action="store_true")
-    parser.add_argument("--no-capabilities", action="store_true")
-    parser.add_argument("command", nargs="+")
-    arguments = parser.parse_args()
+def main(first_process: int, network: int, host_name: str, flags: str, *command: str) -> None:
+    """Join, fork, execute, and end in the same way.
 
+    Arguments:
+        first_process: process number of the lab's first process, as it is seen here.
+        network: that process's descriptor of the node's network namespace.
+        host_name: what the command is to find as the host's name.
+        flags: words, joined by commas: `user-namespace` (the lab has one), `no-capabilities` (the command shall have none).
+        command: an argument vector.
+    """
     directory = os.getcwd()
-    _join(arguments.first_process, arguments.network, user_namespace=arguments.user_namespace)
+    _join(first_process, network, user_namespace="user-namespace" in flags.split(","))
     _check(_libc.unshare(CLONE_NEWUTS), "unshare")
-    socket.sethostname(arguments.host_name)
+    name = host_name.encode()
+    _check(_libc.sethostname(name, len(name)), "sethostname")
     os.chdir(directory)
     signals = {signal.SIGCHLD, *PASSED_ON}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     child = os.fork()
     if child == 0:
-        if arguments.no_capabilities:
+        if "no-capabilities" in flags.split(","):
             _drop_capabilities()
         _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
         if os.getppid() != 0:  # A parent outside the PID namespace shows as 0; else it has ended already.
@@ -107,7 +105,7 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; what it starts must not.
             signal.signal(number, signal.SIG_DFL)
-        _execute(arguments.command)
+        _execute(list(command))
     status = _follow(child)
     if os.WIFSIGNALED(status):
         signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
@@ -117,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -24,8 +24,6 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from .firewall import CHAINS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -50,6 +48,17 @@ NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 LOOPBACK_INDEX = 1
 TABLE = "lab"
+# Chains: hook number, priority and type; linux/netfilter.h and linux/netfilter_ipv4.h. Destinations are rewritten
+# before connection tracking and routing; sources only on leaving, because routing refuses packets that come from one's own address.
+CHAINS = {
+    "rewrite_in": (0, -300, "filter"),
+    "dnat": (0, -100, "nat"),
+    "input": (1, 0, "filter"),
+    "forward": (2, 0, "filter"),
+    "output": (3, 0, "filter"),
+    "snat": (4, 100, "nat"),
+    "rewrite_out": (4, 300, "filter"),
+}
 # Acknowledgements of one chunk have to fit the default receive buffer of 208 KiB; each takes up to 1 KiB of it.
 CHUNK = 100
 HEADER = struct.Struct("=IHHII")

@@ -4,7 +4,7 @@ Two processes. The keeper, a child of the process that wants the lab, is in the 
 when that process ends. Its child is process 1 of the lab's PID namespace: it brings the network up and holds it; with it, the kernel ends
 every process of the lab, and with the last of them the namespaces with all interfaces, routes and mounts go.
 
-Standard input: the blueprint as one line of JSON; its end ends the lab. Standard output: one line of JSON, `ready` or `error`.
+Standard input: the blueprint as one line of JSON; its end ends the lab. Standard output: lines of JSON: `refused`, or `first_process`; then `namespaces`, or `error`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _build(blueprint: dict[str, Any]) -> dict[str, int]:
     for name, node in blueprint["nodes"].items():
         kernel.unshare(kernel.CLONE_NEWNET)
         namespaces[name] = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        _set_sysctls(node["sysctls"], blueprint["sysctls_where_present"])
+        _set_sysctls(node["sysctls"], node["sysctls_where_present"])
         channels[name] = netlink.Channel(groups=netlink.RTMGRP_LINK), node
         if node["rules"]:
             rules = netlink.ruleset(node["rules"])
@@ -223,7 +223,7 @@ def main(parent: int) -> int:
     try:
         user_namespace = enter_namespaces()
     except OSError as error:
-        _tell({"error": _how_to_get_namespaces(f"{error.filename or 'system'}: {error.strerror}")})
+        _tell({"refused": _how_to_get_namespaces(f"{error.filename or 'system'}: {error.strerror}")})
         return 1
     alive, held = os.pipe()
     first_process = os.fork()
