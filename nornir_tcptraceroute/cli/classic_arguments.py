@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nornir_tcptraceroute.probe.errors import OptionError
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 __all__ = ("OPTIONS", "USAGE", "CommandOption", "Request", "UsageError", "help_text", "parse")
 
 
-@dataclass(frozen=True)
-class CommandOption:
+class CommandOption(NamedTuple):
     """One option of the command.
 
     Attributes:
@@ -100,8 +98,7 @@ Usage: tcptraceroute [-nNFSAEd46] [-i INTERFACE] [-f FIRST_TTL] [-m MAX_TTL]
 """
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a command line asks for.
 
     Attributes:

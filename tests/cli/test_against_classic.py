@@ -40,8 +40,8 @@ TRACES = [
     "server.lab 80",
     "server.lab 9999",
     "-n server.lab 82",
-    "-w 1 -q 1 -m 5 server.lab 81",
-    "-w 1 -q 2 -m 4 server.lab 81",
+    "-w 1 -q 1 -m 4 server.lab 81",
+    "-w 1 -q 2 -m 3 server.lab 81",
     *(f"server.lab {port}" for port in (*range(1000, 1004), *range(1005, 1016))),
     "server.lab http",
     # What is not the server's answer.
