@@ -117,6 +117,29 @@ ready = threading.Event()
 threading.Thread(target=lambda: (ready.set(), threading.Event().wait()), daemon=True).start()
 ready.wait()
 """
+#: No capability any more, but a way back to root.
+SAVED_ROOT = """
+os.setresuid(65534, 65534, 0)
+libc = ctypes.CDLL(None, use_errno=True)
+header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+assert libc.capset(ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)())) == 0, os.strerror(ctypes.get_errno())
+"""
+#: Root of a user and network namespace whose users and right to setgroups another process decides.
+NAMESPACE = """
+go, gone = os.pipe()
+writer = os.fork()
+if writer == 0:
+    os.read(go, 1)
+    for name, text in (("setgroups", "{setgroups}"), ("uid_map", "0 0 {users}"), ("gid_map", "0 0 {users}")):
+        with open("/proc/%d/%s" % (os.getppid(), name), "w") as file:
+            file.write(text)
+    os._exit(0)
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x50000000) == 0, os.strerror(ctypes.get_errno())  # CLONE_NEWUSER | CLONE_NEWNET
+os.write(gone, b".")
+assert os.waitpid(writer, 0)[1] == 0
+loopback_up()
+"""
 NOTHING = [0, 0, 0, 0]
 NOBODY = ["65534"] * 4
 
@@ -169,7 +192,7 @@ def powerless(facts: Dict[str, Any]) -> Dict[str, Any]:
 
 @needs_root
 def test_root_becomes_nobody_and_its_sockets_go_on() -> None:
-    facts = process("")
+    facts = process("os.setgroups([0, 4, 27])")
     assert facts["before"] is True
     assert powerless(facts) == POWERLESS
     assert of(facts, "uids", "gids", "groups", "bounding") == {"uids": NOBODY, "gids": NOBODY, "groups": [], "bounding": 0}
@@ -220,6 +243,19 @@ def test_root_of_a_user_namespace_without_other_users_drops_capabilities_alone()
 
 
 @needs_root
+@pytest.mark.parametrize(
+    ("users", "setgroups", "uids"),
+    [(1, "allow", ["0"] * 4), (65534, "allow", ["0"] * 4), (65535, "deny", ["0"] * 4), (65535, "allow", NOBODY)],
+)
+def test_root_of_a_user_namespace_becomes_nobody_where_there_is_one(users: int, setgroups: str, uids: List[str]) -> None:
+    usable("unshare", "-Ur")
+    facts = process(NAMESPACE.replace("{users}", str(users)).replace("{setgroups}", setgroups))
+    assert facts["before"] is True
+    assert powerless(facts) == POWERLESS
+    assert of(facts, "uids", "echo") == {"uids": uids, "echo": ["answered"]}
+
+
+@needs_root
 def test_root_that_may_not_change_its_user_drops_capabilities_alone() -> None:
     facts = process("", *usable("setpriv", "--bounding-set", "-setuid,-setgid"))
     assert facts["before"] is True
@@ -243,8 +279,9 @@ def test_root_without_any_capability_has_nothing_to_drop() -> None:
 
 
 @needs_root
-def test_a_process_that_could_become_root_again_does_not_go_on() -> None:
-    facts = process("os.seteuid(65534)")
+@pytest.mark.parametrize("prelude", ["os.seteuid(65534)", SAVED_ROOT], ids=["effective user", "saved user"])
+def test_a_process_that_could_become_root_again_does_not_go_on(prelude: str) -> None:
+    facts = process(prelude)
     assert facts["dropped"] == (
         "privileges could not be dropped (the process could become root again), so nothing was sent: start with fewer privileges"
     )
