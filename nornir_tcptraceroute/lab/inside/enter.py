@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -77,6 +78,15 @@ def _follow(child: int) -> int:
             os.kill(child, information.si_signo)
 
 
+def _end_by(number: int, mask: set[int]) -> None:
+    """End as the command did: by a signal, but without a second core file."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    os.kill(os.getpid(), number)
+
+
 def main(first_process: int, network: int, host_name: str, flags: str, *command: str) -> None:
     """Join, fork, execute, and end in the same way.
 
@@ -106,11 +116,12 @@ def main(first_process: int, network: int, host_name: str, flags: str, *command:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; what it starts must not.
             signal.signal(number, signal.SIG_DFL)
         _execute(list(command))
+    if os.getpgrp() != os.getpid():
+        # Out of the command's process group: a signal for the group is not ours to pass on. The command has it already.
+        os.setpgid(0, 0)
     status = _follow(child)
     if os.WIFSIGNALED(status):
-        signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.kill(os.getpid(), os.WTERMSIG(status))
+        _end_by(os.WTERMSIG(status), before)
     os._exit(os.waitstatus_to_exitcode(status))
 
 
