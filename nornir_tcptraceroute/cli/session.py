@@ -91,7 +91,8 @@ def _open_preferred(options: TraceOptions, *, reserve: bool) -> Flow:
 def _tell_plan(request: Request, flow: Flow) -> None:
     """The banner, and what goes before it."""
     options, length, headers = request.options, request.length, _header_length(flow)
-    if length is not None and length < headers:
+    # A length that any packet exceeds is not in the options; another that these headers exceed is told of by the trace itself.
+    if length is not None and length < headers and options.length is None:
         write_error(f"Warning: Increasing packet length to {headers} bytes\n")
     if request.debug:
         write_error(f"debug: tcptraceroute {VERSION}, options other than the defaults: {options.to_dict()}\n")

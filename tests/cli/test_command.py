@@ -223,6 +223,14 @@ def test_a_length_below_the_headers_is_raised(ports: Lab, ours: list[str], versi
     assert f"hops max, {headers + 1} byte packets\n" in ports.run("client", [*arguments, str(headers + 1)]).stderr
 
 
+def test_a_length_below_longer_headers_is_told_once(ports: Lab, ours: list[str]) -> None:
+    done = ports.run("client", [*ours, "-n", "-q", "1", "-l", "50", "--tcp-options", "linux", "server.lab"])
+    assert done.returncode == 0
+    assert re.findall(r"^Warning: .*", done.stderr, re.MULTILINE) == [
+        "Warning: length 50 is less than the headers take: probes were 60 bytes long."
+    ]
+
+
 def test_send_errors_are_stars_and_one_warning(ports: Lab, ours: list[str]) -> None:
     done = ports.run("client", [*ours, "-n", "-m", "1", "-l", "9000", "server.lab"])
     assert done.returncode == 1
@@ -350,6 +358,41 @@ def test_without_privilege_one_sentence(ports: Lab, ours: list[str]) -> None:
     assert done.stderr.startswith("tcptraceroute: ")
     assert "CAP_NET_RAW" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+DEAD_RESOLVER = """
+import sys, threading
+sys.path.insert(0, sys.argv.pop(1))
+from nornir_tcptraceroute.cli import session, tcptraceroute
+reverse_names, budget_s = session.ReverseNames, float(sys.argv.pop(1))
+session.ReverseNames = lambda mode: reverse_names(mode, budget_s, lambda address: threading.Event().wait())
+sys.exit(tcptraceroute.run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_dead_resolver_costs_names_alone(ports: Lab, form: str) -> None:
+    arguments = ["-N", "-q", "1", *(["--json"] if form == "json" else []), "server.lab"]
+    done = ports.run("client", [sys.executable, "-c", DEAD_RESOLVER, str(ROOT), "0.1", *arguments])
+    assert done.returncode == 0
+    if form == "text":
+        assert re.fullmatch(HOPS.replace("{3} ms){3}", "{3} ms)") + r" 4  10\.4\.0\.2 \[open\]  \d+\.\d{3} ms\n", done.stdout)
+    else:
+        assert [hop["name"] for hop in json.loads(done.stdout)["hops"]] == [None] * 4
+    assert "\nWarning: 4 of 4 addresses have no name because their lookups had not ended within 0.1 s" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_signal_ends_the_wait_for_names(ports: Lab, form: str) -> None:
+    arguments = ["-N", "-d", "-q", "1", *(["--json"] if form == "json" else []), "server.lab"]
+    command = [sys.executable, "-c", DEAD_RESOLVER, str(ROOT), str(100 * LONG), *arguments]
+    with ports.popen("client", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        until(running.stderr, r"^debug: ttl 4 complete$")
+        running.send_signal(signal.SIGTERM)
+        output, errors = running.communicate(timeout=LONG)
+    assert running.returncode == 143
+    assert len(output.splitlines() if form == "text" else json.loads(output)["hops"]) == 4
+    assert "Warning: " not in errors
 
 
 GUARDED = """
