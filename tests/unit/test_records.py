@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nornir_tcptraceroute.probe.errors import RecordError
-from nornir_tcptraceroute.probe.records import RoundTrip, Trace
+from nornir_tcptraceroute.probe.records import ALTERED, RoundTrip, Trace
 from tests.strategies import EXAMPLE, example, traces
 
 Place = Tuple[Union[str, int], ...]
@@ -123,9 +123,9 @@ REFUSED: List[Tuple[Place, Any, str]] = [
     (("hops", 0, "replies", 0, "quoted", "source_port"), 65536, PORT),
     (("hops", 0, "replies", 0, "quoted", "address"), 4, text(64)),
     (("hops", 0, "replies", 0, "quoted", "port"), -1, PORT),
-    (("hops", 0, "replies", 0, "altered"), "source", "a list of at most 6"),
-    (("hops", 0, "replies", 0, "altered"), ["port"] * 7, "a list of at most 6"),
-    (("hops", 0, "replies", 0, "altered", 0), "ttl", "one of source, source_port, address, port, sequence, identification"),
+    (("hops", 0, "replies", 0, "altered"), "source", f"a list of at most {len(ALTERED)}"),
+    (("hops", 0, "replies", 0, "altered"), ["port"] * (len(ALTERED) + 1), f"a list of at most {len(ALTERED)}"),
+    (("hops", 0, "replies", 0, "altered", 0), "ttl", "one of " + ", ".join(ALTERED)),
     (("hops", 0, "replies", 0, "attempts"), 1001, "a whole number between 0 and 1000"),
     (("hops", 0, "replies", 0, "late"), None, "true or false"),
     (("hops", 0, "replies", 0, "duplicate"), 0, "true or false"),
