@@ -2,7 +2,19 @@
 
 from .errors import LabError, NamespaceError, TopologyError
 from .lab import Lab
-from .topology import Topology, load_topology, parse_topology
+from .reading import load_topology, parse_topology
+from .topology import Topology
 from .truth import Answer, Path, Truth
 
-__all__ = ("Answer", "Lab", "LabError", "NamespaceError", "Path", "Topology", "TopologyError", "Truth", "load_topology", "parse_topology")
+__all__ = (
+    "Answer",
+    "Lab",
+    "LabError",
+    "NamespaceError",
+    "Path",
+    "Topology",
+    "TopologyError",
+    "Truth",
+    "load_topology",
+    "parse_topology",
+)

@@ -10,8 +10,9 @@ from .plan import FAMILIES
 if TYPE_CHECKING:
     from .plan import Interface, NodePlan, Plan
 
-# A router that answers every probe, in the open: no limits, no filters on where a packet came from, no redirects, and errors from the
-# address that the probe came in by. What a network is to show is switched on by its file. ip-sysctl in the kernel's documentation.
+# A router that answers every probe, in the open: no limits, no filters on where a packet came from, no redirects, and errors from
+# the address that the probe came in by. What a network is to show is switched on by its file. ip-sysctl in the kernel's
+# documentation.
 SYSTEM = {
     "net/ipv4/conf/all/rp_filter": "0",
     "net/ipv4/conf/default/rp_filter": "0",
@@ -64,7 +65,12 @@ def _links(plan: Plan) -> list[list[dict[str, Any]]]:
 def _node(plan: Plan, number: int, node: NodePlan) -> dict[str, Any]:
     interfaces = node.interfaces.values()
     own = {address.ip for interface in interfaces for address in interface.addresses.values()}
-    further = [[1, address.version, str(address), address.max_prefixlen] for family in FAMILIES for address in node.addresses(family) if address not in own]
+    further = [
+        [1, address.version, str(address), address.max_prefixlen]
+        for family in FAMILIES
+        for address in node.addresses(family)
+        if address not in own
+    ]
     return {
         "sysctls": {**SYSTEM, **(FORWARDING if node.forwards else {})},
         "sysctls_where_present": {**WHERE_PRESENT, HASH_SEED: str(number)},
@@ -76,7 +82,12 @@ def _node(plan: Plan, number: int, node: NodePlan) -> dict[str, Any]:
         ]
         + further,
         "neighbours": [
-            [interface.index, family, str(gateway), plan.nodes[interface.neighbour].interfaces[interface.neighbour_interface].hardware_address]
+            [
+                interface.index,
+                family,
+                str(gateway),
+                plan.nodes[interface.neighbour].interfaces[interface.neighbour_interface].hardware_address,
+            ]
             for interface in interfaces
             for family, gateway in interface.gateways.items()
         ],
@@ -85,7 +96,10 @@ def _node(plan: Plan, number: int, node: NodePlan) -> dict[str, Any]:
                 route.prefix.version,
                 str(route.prefix.network_address),
                 route.prefix.prefixlen,
-                [[node.interfaces[name].index, str(node.interfaces[name].gateways[route.prefix.version])] for name in route.interfaces],
+                [
+                    [node.interfaces[name].index, str(node.interfaces[name].gateways[route.prefix.version])]
+                    for name in route.interfaces
+                ],
             ]
             for route in node.routes
             if not route.connected
@@ -107,5 +121,9 @@ def make_blueprint(plan: Plan) -> dict[str, Any]:
     return {
         "nodes": {node.name: _node(plan, number, node) for number, node in enumerate(plan.nodes.values(), start=1)},
         "links": _links(plan),
-        "files": {"/etc/hosts": plan.hosts_file(), "/etc/nsswitch.conf": NAME_SERVICE, "/etc/resolv.conf": "nameserver 127.0.0.1\n"},
+        "files": {
+            "/etc/hosts": plan.hosts_file(),
+            "/etc/nsswitch.conf": NAME_SERVICE,
+            "/etc/resolv.conf": "nameserver 127.0.0.1\n",
+        },
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .errors import LabError
 from .lab import Lab
-from .topology import load_topology, parse_topology, shipped
+from .reading import load_topology, parse_topology, shipped
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -31,12 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     up = commands.add_parser(
         "up",
         help="bring a lab up, run a command in it, take it down",
-        description="Bring a lab up, run a command on one of its hosts, and take the lab down when the command ends. The exit code is the command's.",
+        description="Bring a lab up, run a command on one of its hosts, and take the lab down when the command ends. "
+        "The exit code is the command's.",
     )
     up.add_argument("--on", metavar="NODE", help="the node to run the command on (default: the vantage of the file)")
     up.add_argument("lab", metavar="FILE_OR_NAME", help="a topology file, or a name that `lab list` shows")
-    up.add_argument("command", metavar="-- COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments (default: a shell)")
-    commands.add_parser("list", help="list the labs that come with the package", description="List the labs that come with the package.")
+    up.add_argument(
+        "command", metavar="-- COMMAND", nargs=argparse.REMAINDER, help="the command and its arguments (default: a shell)"
+    )
+    commands.add_parser(
+        "list", help="list the labs that come with the package", description="List the labs that come with the package."
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -77,7 +82,8 @@ def _summary(name: str, lab: Lab, node: str) -> str:
         addresses = [address for family in (4, 6) for address in lab.truth.addresses(what, family)[:1]]
         return f"{what}.lab ({', '.join(addresses)})"
 
-    counted = f"{len(topology.routers)} router{'s' * (len(topology.routers) != 1)}, {len(topology.hosts)} host{'s' * (len(topology.hosts) != 1)}"
+    kinds = (("router", len(topology.routers)), ("host", len(topology.hosts)))
+    counted = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in kinds)
     target = f"; target {place(topology.target)}" if topology.target else ""
     return f"lab {name}: {counted}; on {place(node)}{target}"
 

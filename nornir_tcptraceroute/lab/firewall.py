@@ -1,7 +1,7 @@
 """What a node does to packets, as nftables rules: pure data that `inside/netlink.py` encodes.
 
-An expression is a pair of the expression's name and its attributes, both named as in the kernel's linux/netfilter/nf_tables.h without
-prefix; bytes stand as hexadecimal text, so that a ruleset travels as JSON.
+An expression is a pair of the expression's name and its attributes, both named as in the kernel's linux/netfilter/nf_tables.h
+without prefix; bytes stand as hexadecimal text, so that a ruleset travels as JSON.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _loss(share: float) -> Rule:
 
 
 def _traffic_class(mask: int, value: int) -> list[Rule]:
-    """Set bits of the IPv4 TOS byte or of the IPv6 traffic class. RFC 791 section 3.1, RFC 8200 section 3: 16 bits hold both with the version."""
+    """Set bits of the IPv4 TOS byte or of the IPv6 traffic class: both are in the first 16 bits (RFC 791 3.1, RFC 8200 3)."""
     shift = {4: 0, 6: 4}
     offset_of_checksum = {4: 10, 6: None}
     return [
@@ -149,7 +149,7 @@ def _traffic_class(mask: int, value: int) -> list[Rule]:
 
 
 def _ttl(value: int) -> list[Rule]:
-    """Set the IPv4 time to live, with the protocol beside it so that the checksum's 16-bit words stay whole, or the IPv6 hop limit."""
+    """Set the IPv4 time to live or the IPv6 hop limit, each with the byte beside it: checksums are mended in 16-bit words."""
     return [
         [*_tcp(4), _load(NETWORK_HEADER, 8, 2), _bits(2, 0x00FF, value << 8), _store(NETWORK_HEADER, 8, 2, 10)],
         [*_tcp(6), _load(NETWORK_HEADER, 6, 2), _bits(2, 0xFF00, value), _store(NETWORK_HEADER, 6, 2, None)],
@@ -169,7 +169,7 @@ def _without_option(name: str) -> Rule:
 
 
 def _shifted_sequence(interface: str) -> list[Rule]:
-    """Add 2^31, which is to flip the top bit, to sequence numbers that come from a neighbour and to acknowledgement numbers that go there."""
+    """Add 2^31, which flips the top bit, to sequence numbers from a neighbour and to acknowledgement numbers that go there."""
 
     def flip(offset: int) -> Rule:
         return [_load(TRANSPORT_HEADER, offset, 4), _bits(4, 0xFFFFFFFF, 0x80000000), _store(TRANSPORT_HEADER, offset, 4, 16)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -29,9 +30,10 @@ SECONDS_TO_END = 10.0
 
 
 class Lab:
-    """A network that exists between `with` and the end of its block, or from `start` to `close`, and never longer than this process.
+    """A network that exists during a `with` block, or from `start` to `close`, and never longer than this process.
 
-    Nothing of it shows outside: it has its own network, mount and PID namespaces, and a user namespace where this process is not root.
+    Nothing of it shows outside: it has its own network, mount, IPC and PID namespaces, and a user namespace where this process is
+    not root.
 
     Arguments:
         topology: what network; see load_topology.
@@ -71,7 +73,7 @@ class Lab:
         command = [sys.executable, "-c", START, str(os.getpid()), json.dumps([*sys.path, str(HERE)])]
         self._keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
-            assert self._keeper.stdin is not None  # noqa: S101
+            assert self._keeper.stdin is not None
             self._keeper.stdin.write(json.dumps(make_blueprint(self.plan)).encode() + b"\n")
             self._keeper.stdin.flush()
             told = self._told()
@@ -82,8 +84,8 @@ class Lab:
             raise
 
     def _told(self) -> dict[str, Any]:
-        assert self._keeper is not None  # noqa: S101
-        assert self._keeper.stdout is not None  # noqa: S101
+        assert self._keeper is not None
+        assert self._keeper.stdout is not None
         line = self._keeper.stdout.readline()
         told: dict[str, Any] = json.loads(line) if line else {"error": "the lab's first process ended before it was up"}
         if "refused" in told:
@@ -97,12 +99,10 @@ class Lab:
         keeper, self._keeper, self._namespaces = self._keeper, None, {}
         if keeper is None:
             return
-        assert keeper.stdin is not None  # noqa: S101
-        assert keeper.stdout is not None  # noqa: S101
-        try:
+        assert keeper.stdin is not None
+        assert keeper.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # It ended before it had read all; its end is what is wanted.
             keeper.stdin.close()
-        except BrokenPipeError:
-            pass  # It ended before it had read all; its end is what is wanted.
         keeper.wait(SECONDS_TO_END)
         keeper.stdout.close()
 
@@ -121,7 +121,7 @@ class Lab:
         place = [str(self._first_process), str(self._namespaces[node]), node, ",".join(flags)]
         return [sys.executable, "-I", "-S", ENTER, *place, *argv]
 
-    def popen(self, node: str, argv: Sequence[str], *, capabilities: bool = True, **options: Any) -> subprocess.Popen[Any]:  # noqa: ANN401
+    def popen(self, node: str, argv: Sequence[str], *, capabilities: bool = True, **options: Any) -> subprocess.Popen[Any]:
         """Start a command on a node. It sees the lab's network, names and processes, and this machine's files.
 
         Arguments:
@@ -138,7 +138,9 @@ class Lab:
         """
         return subprocess.Popen(self.command(node, argv, capabilities=capabilities), **options)
 
-    def run(self, node: str, argv: Sequence[str], *, capabilities: bool = True, **options: Any) -> subprocess.CompletedProcess[Any]:  # noqa: ANN401
+    def run(
+        self, node: str, argv: Sequence[str], *, capabilities: bool = True, **options: Any
+    ) -> subprocess.CompletedProcess[Any]:
         """Run a command on a node to its end.
 
         Arguments:
@@ -156,6 +158,5 @@ class Lab:
             options["capture_output"] = True
         if not {"stdin", "input"} & options.keys():
             options["stdin"] = subprocess.DEVNULL
-        options.setdefault("text", True)
-        options.setdefault("check", False)
-        return subprocess.run(self.command(node, argv, capabilities=capabilities), **options)
+        settings: dict[str, Any] = {"text": True, "check": False, **options}
+        return subprocess.run(self.command(node, argv, capabilities=capabilities), **settings)  # noqa: PLW1510 - settings has it

@@ -115,9 +115,12 @@ class Plan:
 
 
 def _link_addresses(number: int, link: Link) -> list[tuple[int, AddressWithPrefix, AddressWithPrefix]]:
-    """The two ends' addresses of each family that a link has: those of the file, or 10.<number>.0.1 and fd00:<number>::1 and their .2."""
+    """The two ends' addresses of each family that a link has: the file's, or 10.<number>.0.1 and .2, fd00:<number>::1 and ::2."""
     ends = []
-    for family, first, second in ((4, f"10.{number}.0.1/24", f"10.{number}.0.2/24"), (6, f"fd00:{number}::1/64", f"fd00:{number}::2/64")):
+    for family, first, second in (
+        (4, f"10.{number}.0.1/24", f"10.{number}.0.2/24"),
+        (6, f"fd00:{number}::1/64", f"fd00:{number}::2/64"),
+    ):
         explicit = link.explicit(family)
         if explicit is None:
             ends.append((family, ipaddress.ip_interface(first), ipaddress.ip_interface(second)))
@@ -135,7 +138,8 @@ def _connect(nodes: dict[str, NodePlan], number: int, left: str, right: str, lin
     for side, (node, neighbour) in enumerate(((left, right), (right, left))):
         nodes[node].interfaces[names[node]] = Interface(
             name=names[node],
-            # The two ends' numbers differ: then the kernel brings a link up at once, where it may else take its time, up to a second.
+            # The two ends' numbers differ: then the kernel brings a link up at once, where it may else take its time, up to a
+            # second.
             index=2 * number + side,
             hardware_address=f"02:00:00:00:{number:02x}:{side + 1:02x}",
             neighbour=neighbour,
@@ -184,7 +188,12 @@ def _asked_routes(nodes: dict[str, NodePlan], node: NodePlan) -> list[Route]:
         else:
             prefixes = [ipaddress.ip_network(destination)]
         for prefix in prefixes:
-            ways = [way.name for name in neighbours for way in node.interfaces.values() if way.neighbour == name and prefix.version in way.gateways]
+            ways = [
+                way.name
+                for name in neighbours
+                for way in node.interfaces.values()
+                if way.neighbour == name and prefix.version in way.gateways
+            ]
             routes += [Route(prefix, tuple(ways))] if ways else []
     return routes
 
@@ -216,8 +225,8 @@ def _default_routes(node: NodePlan) -> list[Route]:
 def make_plan(topology: Topology) -> Plan:
     """Compute a network from its topology.
 
-    Links are numbered from 1 in the file's order: link 7 is 10.7.0.0/24 and fd00:7::/64 unless the file says otherwise, its first node has
-    .1 and its second .2. Every prefix is reachable from everywhere by the shortest way.
+    Links are numbered from 1 in the file's order: link 7 is 10.7.0.0/24 and fd00:7::/64 unless the file says otherwise, its first
+    node has .1 and its second .2. Every prefix is reachable from everywhere by the shortest way.
 
     Arguments:
         topology: as read from a file.

@@ -1,40 +1,22 @@
-"""The topology file: what may stand in it, and reading it.
+"""The topology file: what may stand in it.
 
-A file is YAML. It names hosts and routers and the links between them; addresses and routes follow from that, and a node's behaviours
-(a silent router, a firewall, address translation) are options of the node. A file that breaks a rule is refused whole, with every
-problem that it has.
+A file is YAML. It names hosts and routers and the links between them; addresses and routes follow from that, and a node's
+behaviours (a silent router, a firewall, address translation) are options of the node. A file that breaks a rule is refused whole,
+with every problem that it has.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
-from ruamel.yaml.nodes import MappingNode, SequenceNode
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from .errors import LabError, TopologyError
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+AddressWithPrefix = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+Location = tuple[str | int, ...]
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from ruamel.yaml.nodes import Node as YamlNode
-
-Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
-AddressWithPrefix = Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]
-Location = tuple[Union[str, int], ...]
-
-MAX_FILE_BYTES = 256 * 1024
-MAX_DEPTH = 12
-MAX_LINKS = 200
-MAX_SHOWN = 60
-SMALLEST_IPV6_MTU = 1280  # RFC 8200 section 5
 
 UNREACHABLE_CODES: dict[str, dict[int, int]] = {
     # RFC 792, RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1 for IPv4; RFC 4443 section 3.1 for IPv6.
@@ -93,7 +75,7 @@ def _rate(value: object) -> object:
 
 def _dropped_share(value: float) -> float:
     if not 0 < value <= 1:
-        rule = "is not a share between 0 and 1"
+        rule = "is not a share above 0 and up to 1"
         raise ValueError(rule)
     return value
 
@@ -269,203 +251,3 @@ class Topology(Model):
     def neighbours(self, name: str) -> set[str]:
         """The nodes that a node has a link to."""
         return {right if left == name else left for left, right, _ in self.pairs if name in (left, right)}
-
-
-def _prefix(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _problems_of_links(topology: Topology) -> Iterator[tuple[Location, str]]:
-    nodes = topology.nodes
-    for position, link in enumerate(topology.links):
-        where = ("links", position)
-        yield from ((where, f"{name!r} is neither a host nor a router of this file") for name in link.between if name not in nodes)
-        yield from ((where, f"{left!r} is linked to itself") for left, right in zip(link.between, link.between[1:], strict=False) if left == right)
-        if link.mtu < SMALLEST_IPV6_MTU and link.ipv6 is not False:
-            yield (*where, "mtu"), f"{link.mtu} is less than {SMALLEST_IPV6_MTU}, which IPv6 needs; say 'ipv6: false' for this link"
-        for key, ends in (("ipv4", link.ipv4), ("ipv6", link.ipv6)):
-            if not ends:
-                continue
-            if len(link.between) != 2:
-                yield (*where, key), "addresses are given for a link of two nodes, not for a chain"
-            if ends[0].network != ends[1].network or ends[0].ip == ends[1].ip:
-                yield (*where, key), f"{ends[0]} and {ends[1]} are not two addresses of one prefix"
-    if len(topology.pairs) > MAX_LINKS:
-        yield ("links",), f"{len(topology.pairs)} links are more than {MAX_LINKS}"
-
-
-def _problems_of_node(topology: Topology, where: Location, name: str, node: Host | Router) -> Iterator[tuple[Location, str]]:
-    nodes, neighbours = topology.nodes, topology.neighbours(name)
-    if not neighbours:
-        yield where, f"{name!r} has no link"
-    for position, rule in enumerate(node.firewall):
-        if not rule.families:
-            yield (*where, "firewall", position), f"{rule.do!r} does not exist in IPv{rule.family}"
-    for destination, ways in node.routes.items():
-        if destination not in nodes and not _prefix(destination):
-            yield (*where, "routes", destination), f"{destination!r} is neither a node nor a prefix"
-        yield from (((*where, "routes", destination), f"{way!r} is not a neighbour of {name!r}") for way in ways if way not in neighbours)
-    if isinstance(node, Host):
-        return
-    named = [("masquerade", way) for way in node.masquerade] + [("snat", rule.out) for rule in node.snat]
-    named += [("shift_sequence", node.shift_sequence)] if node.shift_sequence else []
-    yield from (((*where, key), f"{way!r} is not a neighbour of {name!r}") for key, way in named if way not in neighbours)
-    for key, translations in (("dnat", node.dnat), ("rewrite", node.rewrite)):
-        for position, translation in enumerate(translations):
-            if translation.to in nodes:
-                continue
-            try:
-                to = ipaddress.ip_address(translation.to)
-            except ValueError:
-                yield (*where, key, position, "to"), f"{translation.to!r} is neither a node nor an address"
-            else:
-                if to.version != translation.address.version:
-                    yield (*where, key, position, "to"), f"{to} is not of the family of {translation.address}"
-    if node.set_ttl is not None and any(other.routes for other in nodes.values()):
-        yield (*where, "set_ttl"), "can't stand in a file that sets routes: packets that go round would never die"
-
-
-def _problems(topology: Topology) -> Iterator[tuple[Location, str]]:
-    """The rules that concern more than one place of a file."""
-    if topology.vantage not in topology.hosts:
-        yield ("vantage",), f"{topology.vantage!r} is not a host of this file"
-    if topology.target is not None and topology.target not in topology.nodes and not _prefix(topology.target):
-        yield ("target",), f"{topology.target!r} is neither a node of this file nor an address"
-    yield from ((("routers", name), f"{name!r} is a host as well") for name in topology.routers if name in topology.hosts)
-    yield from _problems_of_links(topology)
-    for kind, names in (("hosts", topology.hosts), ("routers", topology.routers)):
-        for name in names:
-            yield from _problems_of_node(topology, (kind, name), name, topology.nodes[name])
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
-
-
-def _line(root: YamlNode | None, location: Sequence[str | int]) -> int:
-    """The line, from 1, of the deepest part of a file that a location names."""
-    line = 1
-    node = root
-    for step in location:
-        line = node.start_mark.line + 1 if node is not None else line
-        if isinstance(node, MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == str(step)]
-            if not found:
-                return line
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
-        elif isinstance(node, SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-    return line
-
-
-def _sentence(error: dict[str, Any]) -> str:
-    """One problem in our words, from pydantic's."""
-    kind, value = error["type"], error["input"]
-    if kind == "extra_forbidden":
-        return "is not a key that may stand here"
-    if kind == "missing":
-        return "is missing"
-    if kind == "value_error":
-        return f"{_shown(value)} {error['ctx']['error']}"
-    return f"{_shown(value)}: {error['msg'][0].lower()}{error['msg'][1:]}"
-
-
-def _location(error: dict[str, Any]) -> Location:
-    # Pydantic adds steps of its own for unions and validators; those are no part of the file.
-    return tuple(step for step in error["loc"] if isinstance(step, int) or re.fullmatch(r"[A-Za-z0-9_.:/-]+", step) and step != "[key]")
-
-
-def _refuse_oversize(text: str, source: str, yaml: YAML) -> None:
-    if len(text.encode()) > MAX_FILE_BYTES:
-        raise TopologyError([f"{source}:1: the file is larger than {MAX_FILE_BYTES} bytes"])
-    depth = 0
-    for event in yaml.parse(text):
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > MAX_DEPTH or isinstance(event, AliasEvent):
-            rule = "an alias can't stand in a topology file" if depth <= MAX_DEPTH else f"more than {MAX_DEPTH} levels"
-            raise TopologyError([f"{source}:{event.start_mark.line + 1}: {rule}"])
-
-
-def parse_topology(text: str, source: str = "topology") -> Topology:
-    """Read a topology from the text of a file.
-
-    Arguments:
-        text: YAML, at most 256 KiB, without aliases.
-        source: what the text is called in problems, usually the file's name.
-
-    Returns:
-        The topology, all rules checked.
-
-    Raises:
-        TopologyError: with one line `source:line: place: rule` for each problem.
-    """
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        _refuse_oversize(text, source, yaml)
-        root = yaml.compose(text)
-        content = yaml.load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise TopologyError([f"{source}:{mark.line + 1 if mark else 1}: not YAML: {error.problem or error.context}"]) from error
-    except YAMLError as error:
-        raise TopologyError([f"{source}:1: not YAML: {str(error).splitlines()[0]}"]) from error
-    if not isinstance(content, dict):
-        raise TopologyError([f"{source}:1: not a topology: a mapping with 'description', 'vantage', 'hosts', 'routers' and 'links'"])
-
-    def told(location: Location, rule: str) -> str:
-        return f"{source}:{_line(root, location)}: {'.'.join(str(step) for step in location) or 'file'}: {rule}"
-
-    try:
-        topology = Topology.model_validate(content)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise TopologyError(list(dict.fromkeys(told(_location(dict(one)), _sentence(dict(one))) for one in details))) from error
-    problems = [told(location, rule) for location, rule in _problems(topology)]
-    if problems:
-        raise TopologyError(problems)
-    return topology
-
-
-def shipped() -> dict[str, str]:
-    """The topologies that come with the package: text by name, in the order of their names."""
-    directory = resources.files(__package__) / "networks"
-    files = sorted((file for file in directory.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
-
-
-def load_topology(file_or_name: str | Path) -> Topology:
-    """Read a topology from a file, or one of those shipped by its name.
-
-    Arguments:
-        file_or_name: path of a YAML file, or a name that `lab list` shows. A bare name means the shipped one.
-
-    Returns:
-        The topology, all rules checked.
-
-    Raises:
-        TopologyError: the file breaks rules.
-        LabError: there is no such file and no such shipped topology.
-    """
-    networks = shipped()
-    if str(file_or_name) in networks:
-        return parse_topology(networks[str(file_or_name)], f"{file_or_name}.yaml")
-    path = Path(file_or_name)
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        text = content.decode("utf-8")
-    except FileNotFoundError as error:
-        message = f"{str(file_or_name)!r} is neither a file nor a shipped lab ({', '.join(networks)})"
-        raise LabError(message) from error
-    except OSError as error:
-        message = f"{path}: {error.strerror}"
-        raise LabError(message) from error
-    except UnicodeDecodeError as error:
-        raise TopologyError([f"{path}:1: not UTF-8 text"]) from error
-    return parse_topology(text, str(path))

@@ -139,8 +139,8 @@ class Truth:
     def paths(self, source: str, destination: str, *, family: int = 4, port: int = 80, max_ttl: int = 30) -> tuple[Path, ...]:
         """Every way that a TCP trace may go; a flow goes one of them.
 
-        Loss and rate limits are left out: they say how often a hop answers, not which. Probes fit the links' MTU, and every answer finds
-        its way back.
+        Loss and rate limits are left out: they say how often a hop answers, not which. Probes fit the links' MTU, and every
+        answer finds its way back.
 
         Arguments:
             source: the vantage, a node.
@@ -157,7 +157,7 @@ class Truth:
         """
         target = self._plan.address(destination, family)
         start = self._plan.address(source, target.version)
-        paths = []
+        paths: list[Path] = []
         open_choices: list[dict[tuple[str, str], int]] = [{}]
         while open_choices and len(paths) < MAX_PATHS:
             choices = open_choices.pop()
@@ -179,11 +179,15 @@ class Truth:
             raise ValueError(message)
         return paths[0]
 
-    def hops(self, source: str, destination: str, *, family: int = 4, port: int = 80, max_ttl: int = 30) -> tuple[frozenset[str], ...]:
+    def hops(
+        self, source: str, destination: str, *, family: int = 4, port: int = 80, max_ttl: int = 30
+    ) -> tuple[frozenset[str], ...]:
         """For each TTL from 1 all addresses that may answer, whichever way a flow takes; empty where nothing does."""
         paths = self.paths(source, destination, family=family, port=port, max_ttl=max_ttl)
         longest = max(len(path.hops) for path in paths)
-        return tuple(frozenset().union(*(path.hops[ttl].addresses for path in paths if ttl < len(path.hops))) for ttl in range(longest))
+        return tuple(
+            frozenset().union(*(path.hops[ttl].addresses for path in paths if ttl < len(path.hops))) for ttl in range(longest)
+        )
 
     def _path(self, probe: _Probe, choices: dict[tuple[str, str], int], max_ttl: int) -> Path:
         last, end = self._answer(replace(probe, ttl=255), choices)
@@ -202,12 +206,10 @@ class Truth:
         while True:
             if probe.way_in is not None:
                 probe = self._translated_destination(node, probe)
-                if probe.destination in node.addresses(probe.destination.version):
-                    return self._arrived(node, probe, ttl)
-                if not node.forwards:
-                    return Answer(ttl, node.name, "silent"), "filtered"
-            elif probe.destination in node.addresses(probe.destination.version):
+            if probe.destination in node.addresses(probe.destination.version):
                 return self._arrived(node, probe, ttl)
+            if probe.way_in is not None and not node.forwards:
+                return Answer(ttl, node.name, "silent"), "filtered"
             route = node.route_to(probe.destination)
             if route is None:
                 return self._error(node, probe, ttl, "unreachable", NET_UNREACHABLE[probe.destination.version])
@@ -215,11 +217,9 @@ class Truth:
             if probe.way_in is not None:
                 if probe.ttl <= 1:
                     return self._error(node, probe, ttl, "time_exceeded", None)
-                probe = replace(probe, ttl=probe.ttl - 1)
-                stopped = self._stopped(node, probe, ttl)
-                if stopped is not None:
+                if stopped := self._stopped(node, probe, ttl):
                     return stopped
-                probe = self._changed(node, probe, way_out)
+                probe = self._changed(node, replace(probe, ttl=probe.ttl - 1), way_out)
             following = self._plan.nodes[way_out.neighbour]
             if route.connected and probe.destination not in following.addresses(probe.destination.version):
                 return self._error(node, probe, ttl, "unreachable", HOST_UNREACHABLE[probe.destination.version])
@@ -246,7 +246,9 @@ class Truth:
         for rule in options.dnat:
             if rule.address == probe.destination and rule.port in (None, probe.port):
                 known = probe.translated or probe.destination
-                return replace(probe, destination=self._plan.address(rule.to, family), port=rule.to_port or probe.port, translated=known)
+                return replace(
+                    probe, destination=self._plan.address(rule.to, family), port=rule.to_port or probe.port, translated=known
+                )
         return probe
 
     def _changed(self, node: NodePlan, probe: _Probe, way_out: Interface) -> _Probe:
@@ -281,8 +283,7 @@ class Truth:
         return None
 
     def _arrived(self, node: NodePlan, probe: _Probe, ttl: int) -> tuple[Answer, End | None]:
-        stopped = self._stopped(node, probe, ttl)
-        if stopped is not None:
+        if stopped := self._stopped(node, probe, ttl):
             return stopped
         served = isinstance(node.options, Host) and probe.port in node.options.services
         return Answer(ttl, node.name, "tcp", frozenset({str(probe.answered_from)})), "open" if served else "closed"
@@ -296,10 +297,10 @@ class Truth:
     def _error_sources(self, node: NodePlan, probe: _Probe) -> Iterator[str]:
         """Where an ICMP error says that it comes from.
 
-        What arrived is answered from its destination address. Else IPv4 takes the interface that the probe came in by, as the lab sets
-        icmp_errors_use_inbound_ifaddr; IPv6 the same since Linux 6.18, and before, the interface that the answer leaves by (RFC 4443
-        section 2.2 d, RFC 6724 section 5 rule 5): where the two differ, either is right.
-        Stateful translation hides the inside: the answer's source becomes the address that the vantage knows.
+        What arrived is answered from its destination address. Else IPv4 takes the interface that the probe came in by, as the lab
+        sets icmp_errors_use_inbound_ifaddr; IPv6 the same since Linux 6.18, and before, the interface that the answer leaves by
+        (RFC 4443 section 2.2 d, RFC 6724 section 5 rule 5): where the two differ, either is right. Stateful translation hides the
+        inside: the answer's source becomes the address that the vantage knows.
         """
         family = probe.destination.version
         if probe.translated is not None:

@@ -11,6 +11,8 @@ import pytest
 
 from nornir_tcptraceroute.lab import Lab, NamespaceError, load_topology, parse_topology
 
+__all__ = ("Lab", "LabFactory", "Prober")
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -39,7 +41,7 @@ def lab() -> Iterator[LabFactory]:
         started.close()
 
 
-def send_probes(
+def send_probes(  # noqa: C901 - one function, because its source alone goes into the lab
     destination: str,
     port: int,
     first_ttl: int,
@@ -51,13 +53,13 @@ def send_probes(
     payload: int,
     wait: float,
     silent_ttls: list[int],
-    waited_for: bool,
+    waited_for: bool,  # noqa: FBT001 - from JSON
 ) -> list[dict[str, Any]]:
     """Send one TCP SYN for each TTL, and tell what came back. Runs in the lab, alone: it uses nothing of this file.
 
-    IPv4 raw sockets deliver IP headers, IPv6 ones don't. Probes don't fragment and ignore the path MTU. The sequence number is `sequence`
-    plus the TTL. Every answer is waited for, up to `wait` seconds, and 0.2 s where silence is expected; without `waited_for`, all probes go
-    at once, and answers are collected for `wait` seconds.
+    IPv4 raw sockets deliver IP headers, IPv6 ones don't. Probes don't fragment and ignore the path MTU. The sequence number is
+    `sequence` plus the TTL. Every answer is waited for, up to `wait` seconds, and 0.2 s where silence is expected; without
+    `waited_for`, all probes go at once, and answers are collected for `wait` seconds.
     """
     import ipaddress  # noqa: PLC0415, RUF100
     import select  # noqa: PLC0415, RUF100
@@ -88,7 +90,11 @@ def send_probes(
         extra = bytes.fromhex(options)
         data = bytes(payload)
         length = 20 + len(extra) + len(data)
-        header = struct.pack("!HHIIBBHHH", source_port, port, sequence + ttl, 0, (20 + len(extra)) // 4 << 4, 2, 64240, 0, 0) + extra + data
+        header = (
+            struct.pack("!HHIIBBHHH", source_port, port, sequence + ttl, 0, (20 + len(extra)) // 4 << 4, 2, 64240, 0, 0)
+            + extra
+            + data
+        )
         summed = packed(source) + packed(destination) + struct.pack("!II", length, 6) + header + b"\0" * (length % 2)
         total = sum(struct.unpack(f"!{len(summed) // 2}H", summed))
         while total >> 16:
@@ -104,8 +110,18 @@ def send_probes(
         quote = message[8:]
         transport = quote[(quote[0] & 15) * 4 :] if version == 4 else quote[40:]
         ports, number = struct.unpack_from("!4xI", transport)[0], struct.unpack_from("!H", transport)[0]
-        told = {"address": sender[0], "kind": "icmp", "type": message[0], "code": message[1], "mtu": struct.unpack_from("!I", message, 4)[0]}
-        return {**told, "quote": quote.hex(), "transport": transport.hex(), "quoted_sequence": ports} if number == source_port else None
+        told = {
+            "address": sender[0],
+            "kind": "icmp",
+            "type": message[0],
+            "code": message[1],
+            "mtu": struct.unpack_from("!I", message, 4)[0],
+        }
+        return (
+            {**told, "quote": quote.hex(), "transport": transport.hex(), "quoted_sequence": ports}
+            if number == source_port
+            else None
+        )
 
     def read_tcp() -> dict[str, Any] | None:
         packet, sender = tcp.recvfrom(65535)
@@ -151,7 +167,8 @@ def prober() -> Prober:
     ports = iter(range(30000, 60000))
 
     def probe(lab: Lab, destination: str, **options: Any) -> list[dict[str, Any]]:
-        defaults = {"port": 80, "first_ttl": 1, "last_ttl": 30, "source_port": next(ports), "sequence": 1000, "tos": 0}
+        defaults: dict[str, Any] = {"port": 80, "first_ttl": 1, "last_ttl": 30, "source_port": next(ports)}
+        defaults |= {"sequence": 1000, "tos": 0}
         defaults |= {"options": "", "payload": 0, "wait": 10.0, "silent_ttls": [], "waited_for": True}
         source = f"from __future__ import annotations\nimport json, sys\n{inspect.getsource(send_probes)}\n"
         script = f"{source}\nprint(json.dumps(send_probes({destination!r}, **json.loads(sys.argv[1]))))"

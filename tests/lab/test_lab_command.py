@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nornir_tcptraceroute.lab import load_topology
-from nornir_tcptraceroute.lab.topology import shipped
+from nornir_tcptraceroute.lab.reading import shipped
 
 if TYPE_CHECKING:
     from .conftest import LabFactory
@@ -36,7 +36,9 @@ def test_list_tells_every_shipped_lab() -> None:
     assert ended.returncode == 0
     lines = [line.split(None, 1) for line in ended.stdout.splitlines()]
     assert lines == [[name, load_topology(name).description] for name in shipped()]
-    assert {"chain", "demo", "ecmp", "loop", "loss", "mtu", "nat", "ports", "ratelimit", "rewrite", "sequence", "silent"} <= set(shipped())
+    assert {"chain", "demo", "ecmp", "loop", "loss", "mtu", "nat", "ports", "ratelimit", "rewrite", "sequence", "silent"} <= set(
+        shipped()
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,9 @@ def test_up_runs_a_command(lab: LabFactory, arguments: list[str], code: int, out
     assert (ended.returncode, ended.stdout) == (code, output)
     on = "r3" if "--on" in arguments else "client"
     addresses = {"client": "10.1.0.1, fd00:1::1", "r3": "10.3.0.2, fd00:3::2"}[on]
-    assert ended.stderr == f"lab chain: 11 routers, 2 hosts; on {on}.lab ({addresses}); target server.lab (10.12.0.2, fd00:12::2)\n"
+    assert (
+        ended.stderr == f"lab chain: 11 routers, 2 hosts; on {on}.lab ({addresses}); target server.lab (10.12.0.2, fd00:12::2)\n"
+    )
 
 
 def test_up_runs_a_file(lab: LabFactory, tmp_path: Path) -> None:
@@ -75,7 +79,7 @@ def test_up_without_a_command_is_a_shell(lab: LabFactory) -> None:
 
 def test_ctrl_c_is_the_commands(lab: LabFactory) -> None:
     lab("chain")
-    program = "import signal\ntry:\n    print('ready', flush=True)\n    signal.pause()\nexcept KeyboardInterrupt:\n    raise SystemExit(9)"
+    program = "import signal\ntry:\n    print('ready', flush=True)\n    signal.pause()\nexcept KeyboardInterrupt:\n    exit(9)"
     command = [sys.executable, "-c", MAIN, "up", "chain", "--", sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
         assert running.stdout is not None
@@ -91,7 +95,13 @@ def test_ctrl_c_is_the_commands(lab: LabFactory) -> None:
     [
         (["nowhere"], ["nornir-tcptraceroute: 'nowhere' is neither a file nor a shipped lab (chain, demo, ecmp, "]),
         (["--on", "r99", "chain"], ["nornir-tcptraceroute: 'r99' is not a node of chain: client, server, r1, "]),
-        (["{bad}"], ["nornir-tcptraceroute: {bad}:2: vantage: 'nobody' is not a host", "nornir-tcptraceroute: {bad}:4: links.0: 'else' is neither"]),
+        (
+            ["{bad}"],
+            [
+                "nornir-tcptraceroute: {bad}:2: vantage: 'nobody' is not a host",
+                "nornir-tcptraceroute: {bad}:4: links.0: 'else' is neither",
+            ],
+        ),
     ],
 )
 def test_up_refuses_in_sentences(tmp_path: Path, arguments: list[str], lines: list[str]) -> None:

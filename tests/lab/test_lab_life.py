@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -93,10 +93,10 @@ def gone(which: set[tuple[int, str]]) -> bool:
 
 def namespaces(of: set[tuple[int, str]]) -> set[str]:
     """The network, mount and PID namespaces that processes are in, other than our own."""
-    ours = {os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "mnt", "pid")}
+    ours = {str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("net", "mnt", "pid")}
     found = set()
     for process, _ in of:
-        found |= {os.readlink(f"/proc/{process}/ns/{kind}") for kind in ("net", "mnt", "pid")}
+        found |= {str(Path(f"/proc/{process}/ns/{kind}").readlink()) for kind in ("net", "mnt", "pid")}
     return found - ours
 
 
@@ -105,7 +105,7 @@ def namespaces_of_all() -> set[str]:
     for process in processes():
         for kind in ("net", "mnt", "pid"):
             try:
-                found.add(os.readlink(f"/proc/{process}/ns/{kind}"))
+                found.add(str(Path(f"/proc/{process}/ns/{kind}").readlink()))
             except (PermissionError, FileNotFoundError, ProcessLookupError):
                 continue  # Another user's, or gone.
     return found
@@ -118,9 +118,13 @@ def machine() -> dict[str, object]:
         "mounts": Path("/proc/self/mountinfo").read_text(),
         "interfaces": socket.if_nameindex(),
         "named namespaces": sorted(named.iterdir()) if named.is_dir() else None,
-        "files": {name: Path(name).read_bytes() for name in ("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf") if Path(name).exists()},
+        "files": {
+            name: Path(name).read_bytes()
+            for name in ("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf")
+            if Path(name).exists()
+        },
         "forwarding": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
-        "descriptors": len(os.listdir("/proc/self/fd")),
+        "descriptors": sum(1 for _ in Path("/proc/self/fd").iterdir()),
         "threads": threading.active_count(),
     }
 
@@ -153,7 +157,9 @@ def test_nothing_is_left_after_sigkill_of_the_parent(parent: subprocess.Popen[st
 def test_nothing_is_left_after_sigkill_of_the_keeper(parent: subprocess.Popen[str]) -> None:
     known = processes()
     (keeper,) = [
-        process for process, (ancestor, _) in known.items() if ancestor == parent.pid and b"inside.init" in Path(f"/proc/{process}/cmdline").read_bytes()
+        process
+        for process, (ancestor, _) in known.items()
+        if ancestor == parent.pid and b"inside.init" in Path(f"/proc/{process}/cmdline").read_bytes()
     ]
     below = {entry for entry in descendants(parent.pid) if entry[0] != keeper}
     os.kill(keeper, signal.SIGKILL)
@@ -187,7 +193,9 @@ def below(network: Lab) -> set[int]:
 
 def test_a_killed_command_takes_nothing_with_it_and_leaves_nothing(lab: LabFactory) -> None:
     network = lab("chain")
-    running = network.popen("client", [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(1000)"], stdout=subprocess.PIPE)
+    running = network.popen(
+        "client", [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(1000)"], stdout=subprocess.PIPE
+    )
     assert running.stdout is not None
     running.stdout.readline()
     left = descendants(running.pid)
@@ -231,7 +239,7 @@ def test_commands_have_the_default_signals(lab: LabFactory) -> None:
 
 def test_input_directory_and_environment_are_passed_on(lab: LabFactory, tmp_path: Path) -> None:
     program = "import os, sys; print(sys.stdin.read(), os.getcwd(), os.environ['SOMETHING'])"
-    options = {"input": "typed", "cwd": tmp_path, "env": {**os.environ, "SOMETHING": "set"}}
+    options: dict[str, Any] = {"input": "typed", "cwd": tmp_path, "env": {**os.environ, "SOMETHING": "set"}}
     assert lab("chain").run("client", [sys.executable, "-c", program], **options).stdout == f"typed {tmp_path} set\n"
 
 
@@ -268,7 +276,11 @@ def test_a_lab_outlives_the_thread_that_started_it(lab: LabFactory) -> None:
 def test_labs_beside_each_other_do_not_mix(lab: LabFactory) -> None:
     lab("chain")
     with Lab(load_topology("chain")) as first, Lab(load_topology("ports")) as second:
-        counted = [len(json.loads(network.run("r1", ["ip", "-j", "link"]).stdout)) for network in (first, second)] if has_ip() else [3, 3]
+        counted = (
+            [len(json.loads(network.run("r1", ["ip", "-j", "link"]).stdout)) for network in (first, second)]
+            if has_ip()
+            else [3, 3]
+        )
         assert counted == [3, 3]
         assert first.run("r9", ["true"]).returncode == 0
         with pytest.raises(LabError, match="'r9' is not a node of this lab"):

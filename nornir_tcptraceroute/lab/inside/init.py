@@ -1,10 +1,11 @@
 """The lab's first process: makes the namespaces, brings the network up in them, and takes it all down by ending.
 
-Two processes. The keeper, a child of the process that wants the lab, is in the lab's user, mount and network namespace, and ends the lab
-when that process ends. Its child is process 1 of the lab's PID namespace: it brings the network up and holds it; with it, the kernel ends
-every process of the lab, and with the last of them the namespaces with all interfaces, routes and mounts go.
+Two processes. The keeper, a child of the process that wants the lab, is in the lab's user, mount and network namespace, and ends
+the lab when that process ends. Its child is process 1 of the lab's PID namespace: it brings the network up and holds it; with it,
+the kernel ends every process of the lab, and with the last of them the namespaces with all interfaces, routes and mounts go.
 
-Standard input: the blueprint as one line of JSON; its end ends the lab. Standard output: lines of JSON: `refused`, or `first_process`; then `namespaces`, or `error`.
+Standard input: the blueprint as one line of JSON; its end ends the lab. Standard output: lines of JSON: `refused`, or
+`first_process`; then `namespaces`, or `error`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ def _how_to_get_namespaces(reason: str) -> str:
         file = Path("/proc/sys", path)
         if file.exists() and file.read_text(encoding="ascii").strip() == refused:
             settings.append(f"sysctl -w {path.replace('/', '.', 1)}={allowed}")
-    advice = f"allow user namespaces with '{' and '.join(settings)}'" if settings else "allow user namespaces (in a container: its security profile)"
+    advice = (
+        f"allow user namespaces with '{' and '.join(settings)}'"
+        if settings
+        else "allow user namespaces (in a container: its security profile)"
+    )
     return f"this system refuses the namespaces that a lab is made of ({reason}): run as root, or {advice}"
 
 
@@ -78,11 +83,11 @@ def _mount_files(files: dict[str, str]) -> None:
     kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")  # noqa: S108
     for number, (path, text) in enumerate(sorted({**files, **dict.fromkeys(NAME_CACHES, "")}.items())):
         # A bind mount needs a file to cover. Where there is none, the C library has nothing to read, and nobody to ask in here.
-        if os.path.exists(path):
+        if Path(path).exists():
             private = Path("/tmp", str(number))  # noqa: S108
             private.write_text(text, encoding="utf-8")
             private.chmod(0o644)
-            kernel.mount(str(private), os.path.realpath(path), "none", kernel.MS_BIND)
+            kernel.mount(str(private), str(Path(path).resolve()), "none", kernel.MS_BIND)
     kernel.unmount("/tmp")  # noqa: S108
 
 
@@ -103,7 +108,7 @@ def _set_sysctls(sysctls: dict[str, str], where_present: dict[str, str]) -> None
 def _build(blueprint: dict[str, Any]) -> dict[str, int]:
     """Bring the network up. Returns the descriptors of the nodes' network namespaces."""
     # Only here: the keeper does without, and importing pyroute2 takes 0.2 s.
-    from . import netlink  # noqa: PLC0415
+    from . import netlink
 
     links = netlink.Channel()
     namespaces: dict[str, int] = {}
@@ -118,10 +123,14 @@ def _build(blueprint: dict[str, Any]) -> dict[str, int]:
             transaction = netlink.Channel(netlink.NETLINK_NETFILTER)
             transaction.request(((f"{name}: {what}", message) for what, message in rules), chunk=len(rules))
             transaction.close()
-    links.request((f"link {left['node']} - {right['node']}", netlink.veth(left, right, namespaces)) for left, right in blueprint["links"])
+    links.request(
+        (f"link {left['node']} - {right['node']}", netlink.veth(left, right, namespaces)) for left, right in blueprint["links"]
+    )
     links.close()
     for name, (channel, node) in channels.items():
-        channel.request((f"{name}: interface {index}", netlink.link_up(index)) for index in (netlink.LOOPBACK_INDEX, *node["interfaces"]))
+        channel.request(
+            (f"{name}: interface {index}", netlink.link_up(index)) for index in (netlink.LOOPBACK_INDEX, *node["interfaces"])
+        )
         channel.request((f"{name}: address {address[2]}", netlink.address(*address)) for address in node["addresses"])
         channel.request((f"{name}: neighbour {entry[2]}", netlink.neighbour(*entry)) for entry in node["neighbours"])
     for name, (channel, node) in channels.items():
@@ -133,7 +142,7 @@ def _build(blueprint: dict[str, Any]) -> dict[str, int]:
 
 def _start_services(blueprint: dict[str, Any], namespaces: dict[str, int]) -> None:
     """One process for each host that serves, listening before this function returns."""
-    from . import services  # noqa: PLC0415
+    from . import services
 
     for name, node in blueprint["nodes"].items():
         if not node["services"]:
@@ -191,7 +200,7 @@ def _descriptor_of(process: int) -> int | None:
 
 
 def _keep(first_process: int, alive: int, parent: int | None) -> None:
-    """Wait for the end of the lab's first process, and end it when the parent ends, which shows twice: in the parent and in our input."""
+    """Wait for the end of the lab's first process, and end it when the parent ends: that shows in the parent and in our input."""
     poll = select.poll()
     for descriptor in (sys.stdin.fileno(), alive, parent):
         if descriptor is not None:

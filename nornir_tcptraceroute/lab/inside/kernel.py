@@ -28,7 +28,7 @@ def _check(result: int, what: str) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Move this process to new namespaces, as unshare(2) does.
+    """Move this process to new namespaces: the system call of this name.
 
     Raises:
         OSError: the kernel refused.
@@ -46,7 +46,7 @@ def set_namespace(descriptor: int, kind: int) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """Mount a file system, as mount(2) does.
+    """Put a file system over a directory, or a file over a file: the system call of this name.
 
     Raises:
         OSError: the kernel refused; its file name is the target.

@@ -48,8 +48,8 @@ NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 0x10, 0x11
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 LOOPBACK_INDEX = 1
 TABLE = "lab"
-# Chains: hook number, priority and type; linux/netfilter.h and linux/netfilter_ipv4.h. Destinations are rewritten
-# before connection tracking and routing; sources only on leaving, because routing refuses packets that come from one's own address.
+# Chains: hook number, priority and type; linux/netfilter.h and linux/netfilter_ipv4.h. Destinations are rewritten before
+# connection tracking and routing; sources only on leaving, because routing refuses packets that come from one's own address.
 CHAINS = {
     "rewrite_in": (0, -300, "filter"),
     "dnat": (0, -100, "nat"),
@@ -128,7 +128,9 @@ class Channel:
         return messages
 
     def wait_until_up(self, indexes: Iterable[int], seconds: float) -> None:
-        """Wait until the kernel has told of each interface that it carries packets. The socket must hear of RTMGRP_LINK since before.
+        """Wait until the kernel has told of each interface that it carries packets.
+
+        The socket must have heard of RTMGRP_LINK since before they were switched on.
 
         Raises:
             OSError: ETIMEDOUT, an interface did not come up in time.
@@ -165,7 +167,7 @@ def _raise_error(flags: int, body: bytes, what: str) -> None:
     raise OSError(-number, reason, what)
 
 
-def _message(kind: Any, number: int, flags: int, fields: dict[str, Any], attributes: list[tuple[str, Any]]) -> Any:  # noqa: ANN401
+def _message(kind: Any, number: int, flags: int, fields: dict[str, Any], attributes: list[tuple[str, Any]]) -> Any:
     message = kind()
     message["header"]["type"] = number
     message["header"]["flags"] = NLM_F_REQUEST | flags
@@ -175,7 +177,7 @@ def _message(kind: Any, number: int, flags: int, fields: dict[str, Any], attribu
     return message
 
 
-def veth(left: dict[str, Any], right: dict[str, Any], namespaces: dict[str, int]) -> Any:  # noqa: ANN401
+def veth(left: dict[str, Any], right: dict[str, Any], namespaces: dict[str, int]) -> Any:
     """A pair of interfaces, each made in its own namespace at once.
 
     Arguments:
@@ -197,12 +199,12 @@ def veth(left: dict[str, Any], right: dict[str, Any], namespaces: dict[str, int]
     return _message(ifinfmsg, RTM_NEWLINK, flags, {"index": left["index"]}, [*attributes(left), ("IFLA_LINKINFO", kind)])
 
 
-def link_up(index: int) -> Any:  # noqa: ANN401
+def link_up(index: int) -> Any:
     """An interface is switched on."""
     return _message(ifinfmsg, RTM_NEWLINK, NLM_F_ACK, {"index": index, "flags": IFF_UP, "change": IFF_UP}, [])
 
 
-def address(index: int, family: int, text: str, prefix_length: int) -> Any:  # noqa: ANN401
+def address(index: int, family: int, text: str, prefix_length: int) -> Any:
     """An interface gets an address, in use at once (no duplicate address detection)."""
     attributes = [("IFA_ADDRESS", text), ("IFA_FLAGS", IFA_F_NODAD)]
     if family == 4:
@@ -211,14 +213,14 @@ def address(index: int, family: int, text: str, prefix_length: int) -> Any:  # n
     return _message(ifaddrmsg, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, fields, attributes)
 
 
-def neighbour(index: int, family: int, text: str, hardware_address: str) -> Any:  # noqa: ANN401
+def neighbour(index: int, family: int, text: str, hardware_address: str) -> Any:
     """A neighbour is known for good, so that no probe waits for ARP or neighbour discovery."""
     fields = {"ifindex": index, "family": FAMILY[family], "state": NUD_PERMANENT}
     attributes = [("NDA_DST", text), ("NDA_LLADDR", hardware_address)]
     return _message(ndmsg, RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, fields, attributes)
 
 
-def route(family: int, prefix: str, prefix_length: int, ways: list[tuple[int, str]]) -> Any:  # noqa: ANN401
+def route(family: int, prefix: str, prefix_length: int, ways: list[tuple[int, str]]) -> Any:
     """A route over one gateway, or over several that share the flows.
 
     Arguments:
@@ -261,12 +263,12 @@ def _expression(name: str, attributes: dict[str, Any]) -> dict[str, Any]:
     return {"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", _nested(prefix, attributes))]}
 
 
-def _nftables(kind: Any, number: int, attributes: list[tuple[str, Any]]) -> Any:  # noqa: ANN401
+def _nftables(kind: Any, number: int, attributes: list[tuple[str, Any]]) -> Any:
     fields = {"nfgen_family": NFPROTO_INET}
     return _message(kind, NFNL_SUBSYS_NFTABLES << 8 | number, NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND, fields, attributes)
 
 
-def _batch_mark(number: int) -> Any:  # noqa: ANN401
+def _batch_mark(number: int) -> Any:
     return _message(nfgen_msg, number, 0, {"res_id": NFNL_SUBSYS_NFTABLES}, [])
 
 

@@ -24,7 +24,7 @@ def listen(services: dict[int, str | None]) -> list[tuple[socket.socket, bytes]]
     listening = []
     for port, line in services.items():
         server = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
-        server.setblocking(False)
+        server.settimeout(0)
         listening.append((server, f"{line}\r\n".encode() if line else b""))
     return listening
 
@@ -44,5 +44,5 @@ def serve(listening: list[tuple[socket.socket, bytes]]) -> None:
             selector.register(server, selectors.EVENT_READ, line)
         while True:
             for key, _ in selector.select():
-                assert isinstance(key.fileobj, socket.socket)  # noqa: S101
+                assert isinstance(key.fileobj, socket.socket)
                 _answer(key.fileobj, key.data)
