@@ -1,4 +1,4 @@
-"""Run a test in a network namespace of its own: in a forked child, as root or through a user namespace, with its loopback up."""
+"""Run a test elsewhere, in a forked child: in a network namespace of its own, with its loopback up, or as an ordinary user."""
 
 from __future__ import annotations
 
@@ -51,8 +51,14 @@ def _enter() -> None:
         fcntl.ioctl(asked, _SET_FLAGS, struct.pack("16sH22x", b"lo", flags))
 
 
-def _in_child(work: Callable[[], None]) -> Tuple[str, str]:
-    """Run this in a forked child in a namespace of its own; how it ended: passed, skipped or failed, with its text."""
+def _become_ordinary() -> None:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+
+
+def _in_child(prepare: Callable[[], None], refused: str, work: Callable[[], None]) -> Tuple[str, str]:
+    """Run this in a forked child that prepares itself; how it ended: passed, skipped or failed, with its text."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
         # A thread of an earlier test that still waits for a resolver is no danger to a child that leaves by _exit.
@@ -62,12 +68,9 @@ def _in_child(work: Callable[[], None]) -> Tuple[str, str]:
         told = "failed", "the child could not tell why"
         try:
             try:
-                _enter()
+                prepare()
             except OSError as error:
-                told = (
-                    "skipped",
-                    "no network namespace may be made here, neither as this user nor in a user namespace: {}".format(error),
-                )
+                told = "skipped", "{}: {}".format(refused, error)
             else:
                 work()
                 told = "passed", ""
@@ -85,18 +88,26 @@ def _in_child(work: Callable[[], None]) -> Tuple[str, str]:
     return kind, text
 
 
-def isolated(test: Test) -> Test:
-    """Decorate a test that needs a network of its own; it is skipped, with the reason, where none may be made."""
-
+def _elsewhere(test: Test, prepare: Callable[[], None], refused: str) -> Test:
     @wraps(test)
     def run(*arguments: Any, **keywords: Any) -> None:
-        kind, text = _in_child(lambda: test(*arguments, **keywords))
+        kind, text = _in_child(prepare, refused, lambda: test(*arguments, **keywords))
         if kind == "skipped":
             pytest.skip(text)
         if kind == "failed":
             pytest.fail(text, pytrace=False)
 
     return run  # type: ignore[return-value]
+
+
+def isolated(test: Test) -> Test:
+    """Decorate a test that needs a network of its own; it is skipped, with the reason, where none may be made."""
+    return _elsewhere(test, _enter, "no network namespace may be made here, neither as this user nor in a user namespace")
+
+
+def unprivileged(test: Test) -> Test:
+    """Decorate a test that needs to be without CAP_NET_RAW: it runs here, or else as user nobody."""
+    return _elsewhere(test, _become_ordinary, "root may not become another user here") if _may_open_raw_sockets() else test
 
 
 @lru_cache(maxsize=None)
@@ -113,14 +124,14 @@ def privileged(test: Test) -> Test:
     return test if _may_open_raw_sockets() else isolated(test)
 
 
-def ip(*commands: str) -> None:
+def ip(*commands: str, program: str = "ip") -> None:
     """Change the namespace's network by commands of iproute2, such as ``link add left type veth peer right``."""
-    program = shutil.which("ip", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if program is None:
-        pytest.skip("the program ip (iproute2) is not installed, and the network of this test is made with it")
+    path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip("the program {} (iproute2) is not installed, and the network of this test is made with it".format(program))
     for command in commands:
-        done = subprocess.run([program, *command.split()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        assert done.returncode == 0, "ip {}: {}".format(command, done.stdout.decode())
+        done = subprocess.run([path, *command.split()], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        assert done.returncode == 0, "{} {}: {}".format(program, command, done.stdout.decode())
 
 
 def reason_without_ipv6() -> Optional[str]:

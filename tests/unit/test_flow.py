@@ -309,6 +309,7 @@ def test_routes_that_refuse_have_a_sentence_each() -> None:
 @isolated
 def test_the_route_or_the_request_chooses_the_interface() -> None:
     two_links()
+    ip("-6 address add fd00:8::1/64 dev right nodad", "-6 route add fd00:9::/64 dev right metric 5000")
     cases: List[Tuple[Dict[str, Any], Tuple[str, str, bool]]] = [
         ({"destination": "192.0.2.1"}, ("left", "10.9.0.1", False)),
         ({"destination": "10.8.0.2"}, ("right", "10.8.0.1", False)),
@@ -316,6 +317,9 @@ def test_the_route_or_the_request_chooses_the_interface() -> None:
         ({"destination": "192.0.2.1", "source": "10.8.0.1"}, ("left", "10.8.0.1", False)),
         ({"destination": "10.9.0.1"}, ("lo", "10.9.0.1", False)),
         ({"destination": "fd00:9::2"}, ("left", "fd00:9::1", False)),
+        # IPv6 would rather follow the better route than the interface once it is given a source.
+        ({"destination": "fd00:9::2", "interface": "right"}, ("right", "fd00:8::1", True)),
+        ({"destination": "fd00:9::2", "interface": "right", "source": "fd00:9::1"}, ("right", "fd00:9::1", True)),
         ({"destination": "fe80::99%left", "source": "fd00:9::1"}, ("left", "fd00:9::1", True)),
         ({"destination": "fe80::99%{}".format(socket.if_nametoindex("left"))}, ("left", "", True)),
         ({"destination": "fe80::99", "interface": "left"}, ("left", "", True)),

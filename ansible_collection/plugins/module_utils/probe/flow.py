@@ -135,8 +135,12 @@ def _open(
     bound_index = bound.pop() if bound else 0
     if wanted_source:
         _check_local(family, wanted_source, bound_index)
-    device_index, preferred = _route(family, address, wanted_source or None, bound_index, shown)
+    # With a source as well, IPv6 takes the interface for a wish; ``RawTransport.send`` leaves the source out for the same reason.
+    routed_by_source = wanted_source if family == 4 or not bound_index else ""
+    device_index, preferred = _route(family, address, routed_by_source, bound_index, shown)
     source = wanted_source or preferred
+    if not source:
+        raise RouteError("{} can't be traced to: this host has no IPv{} address for that route".format(shown, family))
     device = _interface_name(device_index)
     # The last that can fail, so that no port stays reserved when it does.
     reservation, port = _reserve(family, source, device_index, options.source_port, reserve=reserve)
@@ -229,8 +233,16 @@ def _reserve(family: int, source: str, index: int, port: Optional[int], *, reser
     return reservation, bound_port
 
 
-def _route(family: int, address: str, source: Optional[str], index: int, shown: str) -> Tuple[int, str]:
-    """The interface and source address that the kernel would use, as ``ip route get`` tells."""
+def _route(family: int, address: str, source: str, index: int, shown: str) -> Tuple[int, str]:
+    """The interface and source address that the kernel would use, as ``ip route get`` tells.
+
+    Arguments:
+        source: address that the route is for, or empty. index: of the interface that it has to lead through, or 0.
+        shown: the destination as errors name it.
+
+    Returns:
+        Number of the interface, and the preferred source; empty where the route has none.
+    """
     kind = _FAMILIES[family]
     attributes = [(_DESTINATION, socket.inet_pton(kind, address))]
     if source:
@@ -261,9 +273,9 @@ def _route(family: int, address: str, source: Optional[str], index: int, shown: 
         raise RouteError("{} is never traced to: the broadcast address of a network; give the address of one host".format(shown))
     told = dict(_attributes(answer[_NETLINK_HEADER.size + _ROUTE_MESSAGE.size :]))
     output, preferred = told.get(_OUTPUT_INTERFACE), told.get(_PREFERRED_SOURCE)
-    if output is None or (preferred is None and source is None):
-        raise RouteError("{} can't be traced to: this host has no IPv{} address for that route".format(shown, family))
-    return struct.unpack("=I", output)[0], socket.inet_ntop(kind, preferred) if preferred else source or ""
+    if output is None:
+        raise RouteError("{} can't be traced to: its route leads through no interface; check this host's routes".format(shown))
+    return struct.unpack("=I", output)[0], socket.inet_ntop(kind, preferred) if preferred else ""
 
 
 def _is_up(name: str) -> bool:

@@ -60,7 +60,8 @@ class RawTransport:
 
     Attributes:
         family: as given.
-        dropped: replies that the kernel threw away because Python did not read them in time.
+        dropped: packets that the kernel threw away because Python did not read in time. Newer kernels look whether there is
+            room before they ask the filter, and so count packets here that were none of ours.
 
     Raises:
         PrivilegeError: the process lacks CAP_NET_RAW.
@@ -163,7 +164,8 @@ class RawTransport:
             control = struct.pack("@i4s4s", device_index, socket.inet_aton(source), b"\0" * 4)
             self._sender.sendmsg([packet], [(socket.IPPROTO_IP, _IP_PKTINFO, control)], 0, (address, 0))
         else:
-            control = socket.inet_pton(socket.AF_INET6, source) + struct.pack("@I", device_index)
+            # Where the route is asked for with a source, IPv6 takes the interface for a wish. The header has the source anyway.
+            control = socket.inet_pton(socket.AF_INET6, "::" if device_index else source) + struct.pack("@I", device_index)
             place = (address, 0, 0, device_index)
             self._sender.sendmsg([packet], [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, control)], 0, place)
 
