@@ -103,7 +103,11 @@ class Lab:
         assert keeper.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # It ended before it had read all; its end is what is wanted.
             keeper.stdin.close()
-        keeper.wait(SECONDS_TO_END)
+        try:
+            keeper.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            keeper.kill()  # The lab's first process dies with it.
+            keeper.wait()
         keeper.stdout.close()
 
     def command(self, node: str, argv: Sequence[str], *, capabilities: bool = True) -> list[str]:

@@ -406,6 +406,8 @@ def test_classic_tools_tell_the_same(lab: LabFactory, tool: str, name: str, fami
     if (tool, name) == ("traceroute", "ecmp"):
         argv += ["--sport=41000"]  # Else each probe is another flow.
     ended = network.run("client", argv)
+    if tool == "scamper" and "could not setgroups" in ended.stderr:
+        pytest.skip("scamper sets its groups, which a user namespace of an ordinary user doesn't allow")
     seen = read(ended.stdout)
     assert any(path.matches(seen) for path in network.truth.paths("client", "server", family=family)), (
         ended.stdout,

@@ -62,8 +62,11 @@ def _execute(command: list[str]) -> None:
     try:
         os.execvp(command[0], command)
     except OSError as error:
-        sys.stderr.write(f"{command[0]}: {error.strerror}\n")
-        os._exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
+        # Not the exception's kind: a directory of PATH that may not be searched looks like a command that may not be executed.
+        places = [command[0]] if "/" in command[0] else [f"{directory}/{command[0]}" for directory in os.get_exec_path()]
+        found = any(os.access(place, os.F_OK) for place in places)
+        sys.stderr.write(f"{command[0]}: {error.strerror if found else 'no such command'}\n")
+        os._exit(NOT_EXECUTABLE if found else NOT_FOUND)
 
 
 def _follow(child: int) -> int:
