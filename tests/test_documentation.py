@@ -65,3 +65,11 @@ def test_every_link_inside_the_project_leads_somewhere(page: str) -> None:
         or not (target.startswith("#") or ((ROOT / page).parent / target.partition("#")[0]).exists())
     ]
     assert broken == []
+
+
+def test_every_module_is_on_the_map() -> None:
+    rooms = re.search(r"^## The rooms$(.*?)^Planned", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert rooms
+    places = [ROOT / "nornir_tcptraceroute", ROOT / "ansible_collection" / "plugins" / "module_utils" / "probe"]
+    modules = {path.name for place in places for path in place.rglob("*.py")} - {"__init__.py"}
+    assert modules <= set(re.findall(r"[a-z_]+\.py", rooms[1]))
