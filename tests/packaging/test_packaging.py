@@ -162,4 +162,3 @@ def test_a_checkout_runs_as_it_stands(built: Built) -> None:
 def test_the_changelog_tells_of_this_version() -> None:
     headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[:1] in ([VERSION], ["Unreleased"])
-    assert VERSION in headings or headings[0] == "Unreleased"
