@@ -101,7 +101,11 @@ def main(first_process: int, network: int, host_name: str, flags: str, *command:
         command: an argument vector.
     """
     directory = os.getcwd()  # noqa: PTH109 - pathlib would double the time to start
-    _join(first_process, network, user_namespace="user-namespace" in flags.split(","))
+    try:
+        _join(first_process, network, user_namespace="user-namespace" in flags.split(","))
+    except OSError as error:
+        sys.stderr.write(f"the lab can't be entered, it may have ended: {error.filename or 'system'}: {error.strerror}\n")
+        os._exit(NOT_EXECUTABLE)
     _check(_libc.unshare(CLONE_NEWUTS), "unshare")
     name = host_name.encode()
     _check(_libc.sethostname(name, len(name)), "sethostname")
