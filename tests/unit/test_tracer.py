@@ -9,10 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nornir_tcptraceroute.probe.options import TraceOptions
-from nornir_tcptraceroute.probe.records import Trace
+from nornir_tcptraceroute.probe.records import Reply, Trace
 from nornir_tcptraceroute.probe.wire import IcmpError, Quote, TcpReply
 
-from .virtual_network import ACK, DESTINATION, PORT, RST, SOURCE, SOURCE_PORT, SYN, Path, Router, VirtualNetwork, router_address
+from .virtual_network import (
+    ACK,
+    DESTINATION,
+    PORT,
+    RST,
+    SOURCE,
+    SOURCE_PORT,
+    SYN,
+    Fate,
+    Path,
+    Router,
+    VirtualNetwork,
+    router_address,
+)
 
 
 def chain(length: int = 11, step: float = 0.005, **keywords: Any) -> Path:
@@ -136,7 +149,7 @@ def test_a_silent_hop_before_the_destination_is_asked_again_before_the_distance_
     path.routers[-1].silent = True
     network, trace = run(path, queries=1)
     assert len(trace.hops) == 12
-    assert sum(fate.probe.ttl == 11 for fate in network.fates) >= 4
+    assert sum(fate.probe.ttl == 11 for fate in network.fates) >= 3
 
 
 def test_a_lost_first_probe_does_not_shift_the_distance() -> None:
@@ -155,10 +168,12 @@ def test_a_lost_first_probe_does_not_shift_the_distance() -> None:
     assert (len(trace.hops), trace.hops[-1].address, trace.hops[-1].loss) == (12, DESTINATION[4], 0)
 
 
+@pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize(("shift_from", "queries"), [(1, 3), (4, 3), (11, 3), (11, 1)])
-def test_behind_a_firewall_that_shifts_sequence_numbers_the_path_is_whole(shift_from: int, queries: int) -> None:
-    _, trace = run(chain(shift=0x80000000, shift_from=shift_from), queries=queries)
-    assert [hop.address for hop in trace.hops[:-1]] == [router_address(4, ttl) for ttl in range(1, 12)]
+def test_behind_a_firewall_that_shifts_sequence_numbers_the_path_is_whole(shift_from: int, queries: int, family: int) -> None:
+    # IPv6 has no identification: the window stands for it, which every router quotes (RFC 4443 section 2.4).
+    _, trace = run(chain(shift=0x80000000, shift_from=shift_from, quote=8 if family == 4 else 20), family=family, queries=queries)
+    assert [hop.address for hop in trace.hops[:-1]] == [router_address(family, ttl) for ttl in range(1, 12)]
     for hop in trace.hops[:-1]:
         assert {reply.altered for reply in hop.replies} == {("sequence",) if hop.ttl >= shift_from else ()}
     assert trace.port_state == "open"
@@ -176,8 +191,8 @@ def forgery(network: VirtualNetwork, kind: str, ttl: int) -> Any:
     """A reply by one who knows the flow but neither sequence nor identification of a probe."""
     guess = network.random
     sequence, identification = guess.getrandbits(32), guess.getrandbits(16)
-    segment = network.builder.segment(sequence, 0)[:8]
-    flow = {"source": SOURCE[4], "source_port": SOURCE_PORT, "address": DESTINATION[4], "port": PORT}
+    segment = network.builder.segment(sequence, 0, identification)[:8]
+    flow: Dict[str, Any] = {"source": SOURCE[4], "source_port": SOURCE_PORT, "address": DESTINATION[4], "port": PORT}
     wrong = {"source": "192.0.2.99", "source_port": 1, "address": "203.0.113.1", "port": 1}
     if kind in wrong:
         flow[kind] = wrong[kind]
@@ -210,7 +225,6 @@ def test_ten_thousand_forged_replies_change_no_hop(kind: str) -> None:
 
 def test_a_rst_that_follows_a_syn_ack_of_the_flow_does_not_close_the_port() -> None:
     network = VirtualNetwork(chain(3), options())
-    network.forged = lambda net, probe: []
     arrive = network._arrive
 
     def answer_and_reset(fate: Any) -> None:
@@ -315,6 +329,49 @@ ASKED = st.fixed_dictionaries(
 )
 
 
+Fates = Dict[Tuple[int, int], List[Fate]]
+
+
+def check_reply(reply: Reply, asked_here: List[Fate], path: Path) -> None:
+    """What is told of a query was measured, by a probe of this very query; what is called silent had no answer to believe."""
+    delivered = [(1000 * (when - fate.sent_at), packet) for fate in asked_here for when, packet in fate.answers]
+    if reply.kind == "send_error":
+        assert not asked_here
+    elif reply.kind == "timeout":
+        # The only answer with that shifted number is not believed, and a challenge ACK answers another probe.
+        assert not delivered or path.shift or all(isinstance(packet, TcpReply) for _, packet in delivered)
+    elif reply.tcp_flags == "ACK":
+        # It acknowledges this probe, and was sent for another: there is no time.
+        assert (reply.address, reply.rtt_ms) == (DESTINATION[4], None)
+    else:
+        assert reply.attempts == len(asked_here)
+        times = [rtt for rtt, packet in delivered if packet.address == reply.address]
+        assert times
+        # (A late SYN/ACK may be a retransmission.)
+        untimed = reply.kind == "tcp" and reply.late and reply.rtt_ms is None
+        assert untimed or min(abs(reply.rtt_ms - rtt) for rtt in times if reply.rtt_ms is not None) < 0.002
+
+
+def check_distance(trace: Trace, network: VirtualNetwork) -> None:
+    """The distance is never too small, and too large only where nothing came back from nearer, however often it was asked."""
+    path, request = network.path, network.tracer.options
+    last = trace.hops[-1].ttl
+    assert last >= max(path.distance, request.first_ttl)
+    nearer = [fate for fate in network.fates if path.distance <= fate.probe.ttl < last]
+    # (A challenge ACK names the probe that came first, not the one that it answers.)
+    told = [packet for fate in nearer for _, packet in fate.answers]
+    assert all(isinstance(packet, TcpReply) and packet.flags == ACK for packet in told)
+    if last - 1 >= max(path.distance, request.first_ttl):
+        assert sum(fate.probe.ttl == last - 1 for fate in nearer) >= max(request.queries, 3)
+
+
+def check_port(trace: Trace, path: Path) -> None:
+    """The port's state and the end are the path's."""
+    assert trace.port_state != "open" or path.port == "open"
+    assert trace.port_state != "closed" or path.port == "closed"
+    assert not trace.reached or path.port in ("open", "closed")
+
+
 @settings(max_examples=400, deadline=None)
 @given(path=paths(), asked=ASKED, seed=st.integers(0, 2**16))
 def test_for_every_network_the_record_says_what_really_happened(path: Path, asked: Dict[str, Any], seed: int) -> None:
@@ -322,53 +379,24 @@ def test_for_every_network_the_record_says_what_really_happened(path: Path, aske
     request = options(**asked)
     assert Trace.from_dict(trace.to_dict()) == trace
     # Nothing hangs: the wall time stays within the deadline, or within what the waits add up to.
-    rounds = (request.queries + 6) * (30 if request.parallel == 1 else 2)
+    rounds = (request.queries + 10) * (30 if request.parallel == 1 else 2)
     assert trace.elapsed_ms / 1000 <= (request.deadline or rounds * (request.wait + 1)) + 1e-6
-
-    fates: Dict[Tuple[int, int], List[Any]] = {}
-    for fate in network.fates:
-        fates.setdefault((fate.probe.ttl, fate.probe.query), []).append(fate)
     assert trace.counters.get("sent", 0) == len(network.fates)
     assert [hop.ttl for hop in trace.hops] == list(range(request.first_ttl, request.first_ttl + len(trace.hops)))
+    fates: Fates = {}
+    for fate in network.fates:
+        fates.setdefault((fate.probe.ttl, fate.probe.query), []).append(fate)
     for hop in trace.hops:
         firsts = [reply for reply in hop.replies if not reply.duplicate]
         assert [reply.query for reply in firsts] == list(range(1, len(firsts) + 1))
         for reply in firsts:
-            asked_here = fates.get((hop.ttl, reply.query), [])
-            delivered = [
-                (round(1000 * (when - fate.sent_at), 3), packet.address) for fate in asked_here for when, packet in fate.answers
-            ]
-            if reply.kind in ("time_exceeded", "unreachable", "tcp"):
-                # What is told was measured: this address, this time, for a probe of this very query.
-                assert any(reply.address == address and abs(reply.rtt_ms - rtt) < 0.002 for rtt, address in delivered)
-                assert reply.attempts == len(asked_here)
-            elif reply.kind == "send_error":
-                assert not asked_here
-            else:
-                # A timeout had no answer that could be believed: none came, or it was the only one with that shifted number,
-                # or it was a challenge ACK, which answers another probe.
-                assert not delivered or path.shift or all(address == DESTINATION[4] for _, address in delivered)
+            check_reply(reply, fates.get((hop.ttl, reply.query), []), path)
         if trace.stop_reason in ("reached", "unreachable", "max_ttl", "gap_limit"):
             assert len(firsts) == request.queries
-
-    tcp = [reply for hop in trace.hops for reply in hop.replies if reply.kind == "tcp"]
+    check_port(trace, path)
     if trace.stop_reason == "reached":
-        last = trace.hops[-1].ttl
-        before = [fate for fate in network.fates if path.distance <= fate.probe.ttl < last]
-        # The distance is never too small, and too large only where nothing at all came back from nearer, however often asked.
-        assert last >= max(path.distance, request.first_ttl)
-        # (A challenge ACK names the probe that came first, not the one that it answers.)
-        assert not any(not isinstance(packet, TcpReply) or packet.flags != ACK for fate in before for _, packet in fate.answers)
-        if last > path.distance and last - 1 >= request.first_ttl:
-            assert sum(fate.probe.ttl == last - 1 for fate in before) >= min(request.queries + 3, 4)
-    if trace.port_state == "open":
-        assert path.port == "open" and trace.reached
-    if trace.port_state == "closed":
-        assert path.port == "closed" and tcp
-    if trace.reached:
-        assert path.port in ("open", "closed")
-    prompt = all(router.rtt < 0.24 for router in path.routers) and request.wait > 0.3
-    if prompt and not any((path.loss, path.jitter, path.send_errors, path.shift)) and trace.stop_reason == "reached":
-        for hop in trace.hops:
-            router = path.routers[hop.ttl - 1] if hop.ttl < path.distance else None
-            assert (hop.address is None) == (router is not None and router.silent)
+        check_distance(trace, network)
+        prompt = all(router.rtt < 0.24 for router in path.routers) and request.wait > 0.3
+        if prompt and not any((path.loss, path.jitter, path.send_errors, path.shift)):
+            silent = {ttl for ttl, router in enumerate(path.routers, 1) if router.silent}
+            assert {hop.ttl for hop in trace.hops if hop.address is None} == {hop.ttl for hop in trace.hops} & silent

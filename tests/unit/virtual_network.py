@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
@@ -80,6 +81,11 @@ class Fate:
     answers: List[Tuple[float, Union[IcmpError, TcpReply]]] = field(default_factory=list)
 
 
+def _nothing(_network: VirtualNetwork, _probe: Probe) -> List[Any]:
+    """Nobody forges replies."""
+    return []
+
+
 class VirtualNetwork:
     """Runs one tracer over a path; ``fates`` is the truth afterwards."""
 
@@ -90,7 +96,7 @@ class VirtualNetwork:
         self.now = 1000.0
         self.fates: List[Fate] = []
         self.events: List[Event] = []
-        self.forged: Callable[[VirtualNetwork, Probe], List[Any]] = lambda network, probe: []
+        self.forged: Callable[[VirtualNetwork, Probe], List[Any]] = _nothing
         endpoints = Endpoints(family, SOURCE[family], SOURCE_PORT, DESTINATION[family], PORT)
         self.builder = ProbeBuilder(options, family, SOURCE[family], DESTINATION[family], SOURCE_PORT, 1, 1)
         self.tracer = Tracer(
@@ -146,10 +152,13 @@ class VirtualNetwork:
         fate = Fate(probe, self.now)
         self.fates.append(fate)
         for packet in self.forged(self, probe):
-            self._at(self.now, lambda packet=packet: self.tracer.received(packet, self.now))  # type: ignore[misc]
+            self._at(self.now, partial(self._receive, packet))
         if not self._lost():
             self._travel(fate)
         self.now += 1e-6
+
+    def _receive(self, packet: Union[IcmpError, TcpReply]) -> None:
+        self.tracer.received(packet, self.now)
 
     def _lost(self) -> bool:
         return self.random.random() < self.path.loss
@@ -206,7 +215,7 @@ class VirtualNetwork:
         sequence = probe.sequence
         if path.shift and ttl >= path.shift_from:
             sequence = (sequence + path.shift) % 2**32
-        segment = self.builder.segment(sequence, probe.acknowledgment)[: path.quote]
+        segment = self.builder.segment(sequence, probe.acknowledgment, probe.identification)[: path.quote]
         translated = path.translated and ttl >= path.translated
         quote = Quote(
             source=SOURCE[self.family],
@@ -216,7 +225,7 @@ class VirtualNetwork:
             sequence=sequence,
             ttl=1,
             tos=0,
-            identification=probe.identification if self.family == 4 else None,
+            identification=probe.identification if self.family == 4 or path.quote >= 16 else None,
             segment=segment,
         )
         branches = path.routers[ttl - 1].branches if ttl <= len(path.routers) else 1

@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Dict, List, Optional, Tuple, Union
@@ -33,6 +34,8 @@ __all__ = ("main",)
 _LONGEST_INPUT = 16 << 20
 _RESOLVING_THREADS = 16
 _MOST_PROBLEMS = 100
+#: Seconds; if threads are still there after that, dropping privileges says so.
+_LONGEST_EXIT = 10.0
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -169,7 +172,15 @@ def _open_all(requests: List[TraceOptions]) -> List[Tuple[TraceOptions, Union[Fl
     work()
     for worker in started:
         worker.join()
+    _wait_until_alone()
     return [(options, results[number]) for number, options in enumerate(requests)]
+
+
+def _wait_until_alone() -> None:
+    """Wait until the threads that were joined have left the kernel too: until then they keep the privileges they started with."""
+    end = time.monotonic() + _LONGEST_EXIT
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < end:
+        time.sleep(0.0005)
 
 
 def _end_on_signals(engine: Engine) -> List[int]:

@@ -15,7 +15,7 @@ import socket
 import time
 from collections import deque
 from itertools import count
-from typing import Any, Callable, Deque, Dict, List, Optional, Set, Tuple, Union
+from typing import Callable, Deque, Dict, List, Optional, Set, Tuple, Union
 
 from .flow import Flow
 from .records import Trace

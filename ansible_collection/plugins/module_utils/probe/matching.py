@@ -15,6 +15,8 @@ _SYN, _RST, _ACK = FLAG_BITS["SYN"], FLAG_BITS["RST"], FLAG_BITS["ACK"]
 _MODULUS = 1 << 32
 #: A probe's sequence number is less than the one before by 1 to this.
 _LARGEST_STEP = 1024
+#: A probe's identification is at least this.
+_LEAST_IDENTIFICATION = 1024
 #: So many quotes that may have been shifted are kept until they are confirmed.
 _MOST_SUSPECTS = 256
 
@@ -74,8 +76,8 @@ class Matcher:
         self._sequence = (self._sequence - 1 - self._random(2) % _LARGEST_STEP) % _MODULUS
         acknowledgment = (self._sequence + self._acknowledgment_offset) % _MODULUS if self._flag_bits & _ACK else 0
         identification = 0
-        # The kernel replaces an identification of 0.
-        while identification == 0 or identification in self._by_identification:
+        # The kernel replaces an identification of 0, and a TCP window (see ``wire``) should not look like a closed one.
+        while identification < _LEAST_IDENTIFICATION or identification in self._by_identification:
             identification = self._random(2)
         probe = Probe(ttl, query, self._sequence, acknowledgment, identification)
         self._by_sequence[probe.sequence] = probe
@@ -125,7 +127,7 @@ class Matcher:
                 # Two probes claim it: the number was shifted, by so little that it looks like another probe's.
                 probe = None
             else:
-                altered += ("identification",)
+                altered += ("identification" if flow.family == 4 else "window",)
         if probe is not None and probe.sent_at is not None:
             if not altered and self._checksum_contradicts(probe, error):
                 return Verdict("wrong_checksum")
@@ -160,7 +162,7 @@ class Matcher:
     def _checksum_contradicts(self, probe: Probe, error: IcmpError) -> bool:
         """Whether the quoted checksum is not the probe's although all that it covers is."""
         quoted = error.quote.segment
-        ours = self._builder.segment(probe.sequence, probe.acknowledgment)
+        ours = self._builder.segment(probe.sequence, probe.acknowledgment, probe.identification)
         if len(quoted) < (ours[12] >> 4) * 4:
             return False
         return quoted[16:18] != ours[16:18] and quoted[:16] + quoted[18:] == ours[:16] + ours[18 : len(quoted)]
@@ -173,7 +175,7 @@ class Matcher:
         probe = self._acknowledged(reply)
         if probe is None:
             return Verdict("wrong_acknowledgment")
-        if reply.flags & (_SYN | _RST) == 0 and self._flag_bits & _SYN:
+        if reply.flags == _ACK and self._flag_bits & _SYN:
             # RFC 9293 section 3.10.7.4: the answer to a further SYN of a flow that is being opened. It carries the first number.
             return Verdict("challenge_ack", probe)
         return Verdict("matched", answers=(Answer(probe, reply, at),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
+from dataclasses import replace
 from typing import Dict, List, Optional, Set, Tuple
 
 from .records import Hop, Quoted, Reply, RoundTrip
@@ -20,12 +21,13 @@ def hop_record(hop: HopState, evidence: str) -> Hop:
     Arguments:
         hop: what is known. evidence: which replies keep their bytes: ``none``, ``notable`` or ``all``.
     """
-    answers = sorted([*hop.answers, *hop.duplicates], key=lambda answer: answer.received_at)
+    acknowledgments = [query.acknowledged for query in hop.queries if query.acknowledged is not None and query.answer is None]
+    answers = sorted([*hop.answers, *acknowledgments, *hop.duplicates], key=lambda answer: answer.received_at)
     addresses = tuple(dict.fromkeys(answer.packet.address for answer in answers))
     kept = _kept(answers, evidence)
     firsts = [_query_record(query, kept) for query in hop.queries if query.probes or query.error]
     duplicates = [_answer_record(answer, kept, duplicate=True) for answer in hop.duplicates]
-    sent = [query for query in hop.queries if query.probes]
+    sent = [reply for reply in firsts if reply.kind != "send_error"]
     return Hop(
         ttl=hop.ttl,
         address=addresses[0] if addresses else None,
@@ -33,7 +35,7 @@ def hop_record(hop: HopState, evidence: str) -> Hop:
         name=None,
         replies=(*firsts, *duplicates),
         rtt_ms=RoundTrip.of([reply.rtt_ms for reply in firsts if reply.rtt_ms is not None]),
-        loss=round(1 - len(hop.answers) / len(sent), 4) if sent else None,
+        loss=round(sum(reply.kind == "timeout" for reply in sent) / len(sent), 4) if sent else None,
         silence=_silence(hop),
     )
 
@@ -55,6 +57,9 @@ def _kept(answers: List[Answer], evidence: str) -> Set[int]:
 def _query_record(query: Query, kept: Set[int]) -> Reply:
     if query.answer is not None:
         return _answer_record(query.answer, kept, attempts=len(query.probes))
+    if query.acknowledged is not None:
+        # That a probe arrived is known, and not when it was answered.
+        return replace(_answer_record(query.acknowledged, kept, attempts=len(query.probes)), rtt_ms=None)
     if query.error is not None:
         return Reply(query=query.number, kind="send_error", error=query.error)
     return Reply(query=query.number, kind="timeout", attempts=len(query.probes))
@@ -69,7 +74,7 @@ def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplica
             query=answer.probe.query,
             kind="tcp",
             address=packet.address,
-            rtt_ms=rtt_ms,
+            rtt_ms=None if answer.untimed else rtt_ms,
             reply_ttl=packet.reply_ttl,
             tcp_flags=flag_names(packet.flags),
             attempts=attempts,

@@ -21,7 +21,7 @@ REPLY_KINDS = ("time_exceeded", "tcp", "unreachable", "timeout", "send_error")
 PORT_STATES = ("open", "closed", "filtered", "unreachable", "unknown")
 STOP_REASONS = ("reached", "unreachable", "max_ttl", "gap_limit", "deadline", "interrupted", "error")
 SILENCES = ("silent", "rate_limited", "lost")
-ALTERED = ("source", "source_port", "address", "port", "sequence", "identification")
+ALTERED = ("source", "source_port", "address", "port", "sequence", "identification", "window")
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Reply:
         kind: ``time_exceeded``, ``tcp``, ``unreachable`` (also IPv6 packet too big), ``timeout`` or ``send_error``.
         address: who answered; None for a timeout or send error.
         name: the address's name in DNS, escaped; None where not looked up or not found.
-        rtt_ms: round-trip time in milliseconds.
+        rtt_ms: round-trip time in milliseconds; None also where a TCP reply's time says nothing: a late SYN/ACK may be repeated.
         reply_ttl: TTL or hop limit that the reply arrived with.
         icmp_type, icmp_code: of an ICMP reply (RFC 792, RFC 4443).
         tcp_flags: flags of a TCP reply, such as ``SYN,ACK``.
         mtu: next-hop MTU in bytes that a "fragmentation needed" or "packet too big" told (RFC 1191, RFC 4443).
         quoted: the probe as an ICMP reply quotes it.
         altered: what the path had rewritten in the quoted probe: any of ``source``, ``source_port``, ``address``, ``port``,
-            ``sequence`` and ``identification``.
+            ``sequence``, ``identification`` and ``window``.
         attempts: probes sent for this query; more than one where it was asked again.
         late: the answer came after the query had been given up.
         duplicate: a further answer to a probe that had been answered before.

@@ -53,6 +53,16 @@ class Answer(NamedTuple):
         return self.probe.given_up_at is not None and self.received_at > self.probe.given_up_at
 
     @property
+    def untimed(self) -> bool:
+        """Whether its time says nothing of the path.
+
+        A router looks for its neighbour for seconds before it calls it unreachable, and a SYN/ACK that is late may be the
+        destination's retransmission (RFC 6298 section 2: after 1 s).
+        """
+        packet = self.packet
+        return packet.kind == "unreachable" if isinstance(packet, IcmpError) else self.late
+
+    @property
     def round_trip(self) -> float:
         """Seconds from the probe's sending to the answer."""
         assert self.probe.sent_at is not None
@@ -63,9 +73,10 @@ class Query:
     """One query of a hop: its probes in the order of sending, and what became of it.
 
     ``queued``: a probe for it is about to be sent. ``outstanding``: probes that are waited for. ``answer``: the first that came.
+    ``acknowledged``: a reply that proves that a probe arrived, and answers another.
     """
 
-    __slots__ = ("answer", "error", "number", "outstanding", "probes", "queued")
+    __slots__ = ("acknowledged", "answer", "error", "number", "outstanding", "probes", "queued")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -73,6 +84,7 @@ class Query:
         self.outstanding = 0
         self.queued = False
         self.answer: Optional[Answer] = None
+        self.acknowledged: Optional[Answer] = None
         self.error: Optional[str] = None
 
     @property

@@ -11,7 +11,9 @@ The rules, in the order of a trace's life:
 * When the end of the path is known, or nothing moves, the remaining queries follow in rounds a round trip apart.
 * The destination's queries go out one after another, each once the one before is answered: several SYNs of one flow inside one
   round trip get one answer. A closed port answers each, so there they go at once.
-* The destination answered for TTL n while n-1 is silent: n-1 is asked again, before n is believed to be the distance.
+* The destination answered for TTL n while n-1 is silent: n-1 is asked again, before n is believed to be the distance. Each time a
+  probe to n follows at once. If that is answered, the one before it has not reached the destination, which would then be waiting
+  for our RST; if it is not, neither says anything.
 * A hop that has answered and falls silent is asked again later, before its silence is called loss.
 * A probe is given up after ``wait``, or sooner: once a later hop has answered, after two of the longest round trips seen.
 """
@@ -44,9 +46,12 @@ _LEAST_SPACING, _MOST_SPACING = 0.01, 0.5
 #: The least beyond the furthest answer: where the round trip is not known, haste would only burden the destination.
 _LEAST_TAIL_SPACING = 0.2
 #: How often a query is asked again after its first probe, and how long after the last one at least (doubling).
-_REPEATS, _REPEAT_AFTER = 2, 0.1
-#: Probes to TTL n-1 beyond its queries, before n is believed to be the distance while n-1 is silent.
-_CONFIRMATIONS = 3
+_REPEATS, _REPEAT_AFTER, _LONGEST_PAUSE = 2, 0.1, 0.8
+#: How many probes to TTL n-1 are known not to have reached the destination before n is believed to be the distance; the same
+#: where the path has lost others; and how many may be sent for that without an outcome.
+_CONFIRMATIONS, _LOSSY_CONFIRMATIONS, _MOST_INCONCLUSIVE = 3, 6, 6
+#: Probes beyond its queries that the destination gets to tell whether its port is open.
+_PORT_REPEATS = 3
 #: How long nothing moves before the window widens, and the most that this grows to.
 _LEAST_STALL, _MOST_STALL = 0.15, 1.0
 #: Send errors in a row, without any success, that end a trace.
@@ -236,6 +241,8 @@ class Tracer:
             # It is no answer, but the hop is there: asking it again is worth while.
             self._hops[verdict.probe.ttl].responsive = self._changed = True
             if outcome == "challenge_ack":
+                query = self._place(verdict.probe)[1]
+                query.acknowledged = query.acknowledged or Answer(verdict.probe, packet, at)
                 self._open = True
                 self._reached(verdict.probe.ttl, at)
         self._count("challenge_ack" if outcome == "challenge_ack" else "ignored_" + outcome)
@@ -278,8 +285,7 @@ class Tracer:
             self._unreachable.add(probe.ttl)
         else:
             self._furthest = max(self._furthest, probe.ttl)
-        if isinstance(packet, TcpReply) or packet.kind != "unreachable":
-            # How long a router looked for its neighbour before it called it unreachable says nothing of the path.
+        if not answer.untimed:
             self._longest_rtt = max(self._longest_rtt or 0.0, answer.round_trip)
         if self._watched:
             late, altered = ", late" if answer.late else "", ", altered: " + ", ".join(answer.altered) if answer.altered else ""
@@ -363,7 +369,8 @@ class Tracer:
         for hop in list(self._hops.values()):
             if hop.ttl <= last:
                 self._plan_hop(hop, distance, now)
-        self._ready.sort(key=lambda entry: (entry[1].number, entry[0]))
+        # A lower TTL first: where both reach the destination, it is the lower one that gets the answer.
+        self._ready.sort(key=lambda entry: entry[0])
         if self.options.parallel == 1:
             self._one_at_a_time(distance)
 
@@ -416,11 +423,20 @@ class Tracer:
         self._next_ttl = ttl + 1
 
     def _plan_hop(self, hop: HopState, distance: Optional[int], now: float) -> None:
-        if hop.ttl == distance and self._one_answer_a_round_trip():
-            if not self._destination_busy(hop):
+        doubted = self._doubted(distance)
+        if hop.ttl == distance and (doubted is not None or self._one_answer_a_round_trip()):
+            resume_at = self._destination_free_at(hop)
+            if resume_at > now:
+                self._wake = min(self._wake, resume_at)
+            else:
                 query = self._next_query(hop)
+                if doubted is not None and not any(one.queued for one in doubted.queries):
+                    self._queue(doubted, self._least_asked(doubted))
+                    query = query or hop.queries[-1]
                 if query is not None:
                     self._queue(hop, query)
+            return
+        if hop is doubted:
             return
         if self._rounds and len(hop.queries) < self.options.queries and not any(query.queued for query in hop.queries):
             self._queue_at(hop, None, hop.last_sent_at + self._spacing(hop.ttl, distance), now)
@@ -428,11 +444,6 @@ class Tracer:
             if self._may_repeat(hop, query):
                 pause = _REPEAT_AFTER * 2 ** (len(query.probes) - 1)
                 self._queue_at(hop, query, query.probes[-1].sent_at or now, now, pause)
-        if self._doubted(hop, distance) and len(hop.queries) == self.options.queries:
-            # The query that has the fewest probes is asked again, in step with the rounds.
-            query = min(hop.queries, key=lambda one: len(one.probes))
-            if not query.queued:
-                self._queue_at(hop, query, hop.last_sent_at + self._spacing(hop.ttl, distance) / 2, now)
 
     def _one_answer_a_round_trip(self) -> bool:
         """Whether the destination answers one probe of the flow at a time: a SYN to a port that is not known to be closed."""
@@ -440,12 +451,20 @@ class Tracer:
             return False
         return self._open or not self._closed
 
-    def _destination_busy(self, hop: HopState) -> bool:
-        """Whether a probe is out that was sent since the destination first answered; earlier ones may have been overtaken."""
-        assert self._reached_at is not None
-        return any(query.queued for query in hop.queries) or any(
-            probe.ttl == hop.ttl and (probe.sent_at or 0.0) >= self._reached_at for probe in self._outstanding.values()
-        )
+    def _destination_free_at(self, hop: HopState) -> float:
+        """When the destination may be asked again, in seconds of the caller's clock.
+
+        That is as soon as the last probe since its first answer is answered, and infinity while the answer may still come. Where
+        it stayed away, our kernel's RST may have been lost, and the destination waits for it; it says so only after half a second
+        and more, so the pauses grow.
+        """
+        since = [probe for query in hop.queries for probe in query.probes if (probe.sent_at or 0.0) >= (self._reached_at or 0.0)]
+        if any(query.queued for query in hop.queries) or any(probe.sequence in self._outstanding for probe in since):
+            return math.inf
+        silent = 0
+        for probe in sorted(since, key=lambda probe: probe.sent_at or 0.0):
+            silent = 0 if probe.answered else silent + 1
+        return hop.last_sent_at + min(_LONGEST_PAUSE, _REPEAT_AFTER * (1 << silent - 1)) if silent else 0.0
 
     def _next_query(self, hop: HopState) -> Optional[Query]:
         if len(hop.queries) < self.options.queries:
@@ -455,25 +474,51 @@ class Tracer:
 
     def _port_doubted(self, hop: HopState) -> bool:
         """Whether the destination answered and it is not certain yet whether the port is open; it is then asked a little more."""
-        return not self._open and not self._closed and hop.probes < self.options.queries + _CONFIRMATIONS
+        return not self._open and not self._closed and hop.probes < self.options.queries + _PORT_REPEATS
 
     def _may_repeat(self, hop: HopState, query: Query) -> bool:
         """Whether a query without an answer is to be asked again: its hop has answered others."""
         return (hop.answered or hop.responsive) and query.answer is None and not query.open and 0 < len(query.probes) <= _REPEATS
 
-    def _doubted(self, hop: HopState, distance: Optional[int]) -> bool:
-        """Whether the hop before the end of the path is silent, and was not yet asked often enough to believe the distance."""
-        return (
-            distance is not None
-            and hop.ttl == distance - 1
-            and not hop.answered
-            and hop.probes < self.options.queries + _CONFIRMATIONS
+    def _doubted(self, distance: Optional[int]) -> Optional[HopState]:
+        """The silent hop before the end of the path that may be the end itself, as long as it is worth asking; else None."""
+        hop = self._hops.get(distance - 1) if distance is not None else None
+        if hop is None or hop.answered:
+            return None
+        if len(hop.queries) < self.options.queries:
+            return hop
+        # A probe is known not to have reached the destination if the next one that did was answered.
+        later = sorted(
+            (probe.sent_at or 0.0, probe.answered)
+            for ttl, other in self._hops.items()
+            if ttl > hop.ttl
+            for query in other.queries
+            for probe in query.probes
         )
+        confirmed = inconclusive = 0
+        for sent_at in (probe.sent_at or 0.0 for query in hop.queries for probe in query.probes):
+            answered = next((answered for at, answered in later if at > sent_at), False)
+            confirmed, inconclusive = confirmed + answered, inconclusive + (not answered)
+        wanted = _LOSSY_CONFIRMATIONS if self._lossy() else _CONFIRMATIONS
+        return hop if confirmed < wanted and inconclusive < _MOST_INCONCLUSIVE else None
+
+    def _lossy(self) -> bool:
+        """Whether a hop that answers has left a probe unanswered."""
+        return any(
+            hop.answered
+            and any(probe.given_up_at is not None and not probe.answered for query in hop.queries for probe in query.probes)
+            for hop in self._hops.values()
+        )
+
+    def _least_asked(self, hop: HopState) -> Query:
+        if len(hop.queries) < self.options.queries:
+            return hop.new_query()
+        return min(hop.queries, key=lambda query: len(query.probes))
 
     def _settled(self, hop: HopState) -> bool:
         """Whether no more is to be asked of this hop, and no answer waited for."""
         distance = self._distance()
-        if len(hop.queries) < self.options.queries or self._doubted(hop, distance):
+        if len(hop.queries) < self.options.queries or hop is self._doubted(distance):
             return False
         if hop.ttl == distance and self._one_answer_a_round_trip() and self._port_doubted(hop):
             return False

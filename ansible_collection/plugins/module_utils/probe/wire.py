@@ -37,8 +37,8 @@ _FRAGMENT = 44
 _MOST_EXTENSIONS = 8
 
 _MAXIMUM_SEGMENT = {4: 1460, 6: 1440}
-#: The window that Linux offers in its SYN; a window of 0 is refused by some firewalls.
-_WINDOW = 64240
+#: The window that Linux offers in its SYN; 0 is refused by some firewalls. IPv6 probes carry their identification there.
+_WINDOW = {4: 64240, 6: 0}
 
 
 class Quote(NamedTuple):
@@ -48,7 +48,7 @@ class Quote(NamedTuple):
         source, source_port, address, port: the quoted flow.
         sequence: TCP sequence number.
         ttl: TTL or hop limit. tos: type of service or traffic class, 0 to 255.
-        identification: of the IPv4 header; None for IPv6.
+        identification: of the IPv4 header; for IPv6, which has none there, the TCP window; None where the quote ends before it.
         segment: the quoted bytes from the TCP header on, at least 8; padding and extensions cut off.
     """
 
@@ -173,7 +173,9 @@ class ProbeBuilder:
         payload = bytes(ord("!") + index % 93 for index in range(self.length - headers))
         flags = options.flag_bits
         self.sequence_length = len(payload) + bool(flags & FLAG_BITS["SYN"]) + bool(flags & FLAG_BITS["FIN"])
-        tcp_header = _TCP_HEADER.pack(source_port, options.port, 0, 0, (20 + len(tcp_options)) // 4 << 4, flags, _WINDOW, 0, 0)
+        tcp_header = _TCP_HEADER.pack(
+            source_port, options.port, 0, 0, (20 + len(tcp_options)) // 4 << 4, flags, _WINDOW[family], 0, 0
+        )
         segment = tcp_header + tcp_options + payload
         if family == 4:
             fragment = 0x4000 if options.dont_fragment else 0
@@ -193,10 +195,12 @@ class ProbeBuilder:
         Arguments:
             ttl: 1 to 255.
             sequence, acknowledgment: 32 bits each.
-            identification: 16 bits, not 0 (the kernel would replace it); IPv4 only.
+            identification: 16 bits, not 0 (the kernel would replace it); of the IPv4 header, or else the TCP window.
         """
         packet, at = self._packet, self._tcp_at
         total = self._sum + (sequence >> 16) + (sequence & 0xFFFF) + (acknowledgment >> 16) + (acknowledgment & 0xFFFF)
+        if self._family == 6:
+            total += identification
         while total >> 16:
             total = (total & 0xFFFF) + (total >> 16)
         struct.pack_into("!II", packet, at + 4, sequence, acknowledgment)
@@ -205,12 +209,13 @@ class ProbeBuilder:
             struct.pack_into("!H", packet, 4, identification)
             packet[8] = ttl
         else:
+            struct.pack_into("!H", packet, at + 14, identification)
             packet[7] = ttl
         return bytes(packet)
 
-    def segment(self, sequence: int, acknowledgment: int) -> bytes:
+    def segment(self, sequence: int, acknowledgment: int, identification: int) -> bytes:
         """The TCP part of the probe with these numbers."""
-        return self.build(1, sequence, acknowledgment, 1)[self._tcp_at :]
+        return self.build(1, sequence, acknowledgment, identification)[self._tcp_at :]
 
 
 def read_tcp_over_ipv4(packet: bytes) -> Union[TcpReply, str]:
@@ -370,6 +375,7 @@ def _read_ipv6_quote(quoted: bytes) -> Union[Quote, str]:
     if isinstance(segment, str):
         return segment
     source_port, port, sequence = struct.unpack_from("!HHI", segment)
+    window = struct.unpack_from("!H", segment, 14)[0] if len(segment) >= 16 else None
     return Quote(
         inet_ntop(AF_INET6, quoted[8:24]),
         source_port,
@@ -378,7 +384,7 @@ def _read_ipv6_quote(quoted: bytes) -> Union[Quote, str]:
         sequence,
         hop_limit,
         first_word >> 20 & 0xFF,
-        None,
+        window,
         segment,
     )
 

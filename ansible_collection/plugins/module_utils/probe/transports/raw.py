@@ -24,6 +24,7 @@ METHOD = "raw"
 # Numbers that Python's socket module lacks (asm-generic/socket.h, linux/in.h, linux/icmp.h, linux/icmpv6.h).
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SO_RXQ_OVFL, _SO_ATTACH_FILTER = 33, 35, 40, 26
 _IP_RECVERR, _IPV6_RECVERR, _IP_PKTINFO = 11, 25, 8
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_INTERFACE = 10, 23, 4
 _SOL_RAW, _ICMP_FILTER = 255, 1
 _SOL_ICMPV6, _ICMPV6_FILTER = 58, 1
 _TIMESPEC = struct.Struct("@ll")
@@ -91,6 +92,11 @@ class RawTransport:
             self._sender.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         else:
             self._sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        # What was learned of the path's MTU is what a probe may be out to measure: the interface's own is the only limit.
+        if self.family == 4:
+            self._sender.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_INTERFACE)
+        else:
+            self._sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_INTERFACE)
         self._sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         self._icmp = self._socket(kind, socket.IPPROTO_ICMP if self.family == 4 else socket.IPPROTO_ICMPV6)
         self._tcp = self._socket(kind, socket.IPPROTO_TCP)
