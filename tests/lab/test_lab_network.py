@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,6 +250,36 @@ def _address(kind: str, packed: bytes) -> str:
     import ipaddress
 
     return str(getattr(ipaddress, kind)(packed))
+
+
+SNIFF = """
+import ipaddress, socket, sys
+packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+print("ready", flush=True)
+while True:
+    packet = packets.recv(9999)
+    if packet[0] >> 4 == 4 and packet[9] == 6:
+        print(ipaddress.ip_address(packet[12:16]))
+        break
+    if packet[0] >> 4 == 6 and packet[6] == 6:
+        print(ipaddress.ip_address(packet[8:24]))
+        break
+"""
+
+
+@pytest.mark.parametrize(
+    ("topology", "node", "family", "source"),
+    [("nat", "r3", 4, "10.3.0.1"), ("nat", "r3", 6, "fd00:3::1"), (HOST_REFUSES, "r2", 4, "198.51.100.7")],
+)
+def test_a_translated_source_is_what_the_next_router_sees(
+    lab: LabFactory, prober: Prober, topology: str, node: str, family: int, source: str
+) -> None:
+    network = lab(topology)
+    with network.popen(node, [sys.executable, "-c", SNIFF], stdout=subprocess.PIPE, text=True) as sniffer:
+        assert sniffer.stdout is not None
+        assert sniffer.stdout.readline() == "ready\n"
+        prober(network, network.truth.address("server", family), first_ttl=9, last_ttl=9)
+        assert sniffer.stdout.readline() == f"{source}\n"
 
 
 @pytest.mark.parametrize("address", ["203.0.113.80", "2001:db8::80"])
