@@ -1,6 +1,7 @@
 # make demo    trace routes through the embedded lab
 # make test    the whole test suite
 # make lint    ruff, its formatter and mypy
+# make bench   what a trace and its start cost, beside other tools
 #
 # Each sets up what it needs in .venv, as root or as an ordinary user, and installs again when pyproject.toml changes.
 # PYTHON=python3.12 chooses the interpreter, PYTEST_OPTIONS="-k wire" what pytest is told.
@@ -10,7 +11,7 @@ PYTEST_OPTIONS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +27,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/one_trace.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

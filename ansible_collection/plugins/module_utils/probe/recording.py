@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from base64 import b64encode
+from binascii import b2a_base64
 from dataclasses import replace
 from typing import Dict, List, Optional, Set, Tuple
 
@@ -67,7 +67,7 @@ def _query_record(query: Query, kept: Set[int]) -> Reply:
 
 def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplicate: bool = False) -> Reply:
     packet = answer.packet
-    evidence = b64encode(packet.data).decode("ascii") if id(packet) in kept else None
+    evidence = b2a_base64(packet.data, newline=False).decode("ascii") if id(packet) in kept else None
     rtt_ms = round(1000 * answer.round_trip, 3)
     if isinstance(packet, TcpReply):
         return Reply(
