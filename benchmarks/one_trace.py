@@ -53,9 +53,8 @@ def main() -> int:
     wall = statistics.median(runs["tcptraceroute (ours)"].wall)
     elapsed, sent = record["elapsed_ms"] / 1000, record["counters"]["sent"]
     print(f"\nEntering the lab and starting Python: {1000 * entering:.0f} ms of each.")
-    print(
-        f"{1000 * elapsed:.0f} ms from the first probe to the end, {sent} probes, {'a hop is wrong' if wrong else 'every hop right'}."
-    )
+    told = "a hop is wrong" if wrong else "every hop right"
+    print(f"{1000 * elapsed:.0f} ms from the first probe to the end, {sent} probes, {told}.")
     print(f"Beside the network and the rounds: {1000 * (wall - elapsed - entering):.0f} ms and the start of Python.")
     met = wall < 0.35 and not wrong and sent <= 48 and elapsed <= 4 * RTT
     print("Goals (0.35 s, 48 probes, 4 round trips, every hop):", "met" if met else "MISSED")
