@@ -1,6 +1,16 @@
-"""How Hypothesis runs everywhere: never judged by the machine's speed, and without a file of its own in the checkout."""
+"""How Hypothesis runs everywhere: never judged by the machine's speed, without a file of its own; and the fleet for all tests."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nornir_tcptraceroute.lab import Lab
 
 settings.register_profile(
     "house",
@@ -12,3 +22,18 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Iterator[Lab]:
+    """The shipped network `fleet`: a controller, managed hosts behind SSH, and a service to trace to."""
+    # Here, because the probe's tests run where the lab's libraries are not.
+    from nornir_tcptraceroute.lab import Lab, NamespaceError, load_topology  # noqa: PLC0415, RUF100
+
+    created = Lab(load_topology("fleet"))
+    try:
+        created.start()
+    except NamespaceError as error:
+        pytest.skip(str(error))
+    yield created
+    created.close()

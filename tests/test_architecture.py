@@ -32,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
 
 #: Each third-party package and the rooms that may import it.
 THIRD_PARTY: dict[str, set[str]] = {
+    "asyncssh": {"lab"},
     "netaddr": {"analysis"},
     "nornir": {"cli", "plugins"},
     "pydantic": {"lab"},

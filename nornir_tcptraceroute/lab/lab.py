@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .blueprint import make_blueprint
 from .errors import LabError, NamespaceError
+from .fleet import start_fleet
 from .plan import make_plan
 from .truth import Truth
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from .fleet import Fleet
     from .topology import Topology
 
 # The modules of `inside` are imported without those around them, which would cost more time than bringing the network up.
@@ -52,6 +54,7 @@ class Lab:
         self._first_process = 0
         self._user_namespace = False
         self._namespaces: dict[str, int] = {}
+        self._fleet: Fleet | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -79,6 +82,7 @@ class Lab:
             told = self._told()
             self._first_process, self._user_namespace = told["first_process"], told["user_namespace"]
             self._namespaces = self._told()["namespaces"]
+            self._fleet = start_fleet(self, user_namespace=self._user_namespace)
         except BaseException:
             self.close()
             raise
@@ -109,6 +113,9 @@ class Lab:
             keeper.kill()  # The lab's first process dies with it.
             keeper.wait()
         keeper.stdout.close()
+        fleet, self._fleet = self._fleet, None
+        if fleet is not None:
+            fleet.close()
 
     def command(self, node: str, argv: Sequence[str], *, capabilities: bool = True) -> list[str]:
         """The command line that runs a command on a node, for those who start processes themselves.

@@ -43,6 +43,8 @@ UNREACHABLE_CODES: dict[str, dict[int, int]] = {
 }
 ACTIONS = ("drop", "reset", *UNREACHABLE_CODES)
 
+SSH_PORT = 22
+
 TCP_OPTIONS = {"mss": 2, "window-scale": 3, "sack-permitted": 4, "sack": 5, "timestamp": 8, "md5": 19, "fast-open": 34}
 
 
@@ -59,6 +61,10 @@ def _as_sequence(value: object) -> object:
 
 def _services(value: object) -> object:
     return dict.fromkeys(value) if isinstance(value, list) and all(isinstance(port, int) for port in value) else value
+
+
+def _managed(value: object) -> object:
+    return {True: {}, False: None}.get(value, value) if isinstance(value, bool) else value
 
 
 def _link(value: object) -> object:
@@ -159,14 +165,33 @@ class Node(Model):
     multipath: bool = False
 
 
+class Managed(Model):
+    """What a host has that is managed over SSH; see fleet.py.
+
+    Arguments:
+        python: whether it has python3.
+        server: `auto` is OpenSSH's where that may run, else the embedded one.
+    """
+
+    python: bool = True
+    server: Literal["auto", "embedded"] = "auto"
+
+
 class Host(Node):
     """A node that forwards nothing.
 
     Arguments:
         services: listening TCP ports, as a list, or with the line that each says before it closes.
+        managed: an SSH server at port 22: `true`, or with the options of Managed.
     """
 
     services: Annotated[dict[Port, str | None], BeforeValidator(_services)] = {}
+    managed: Annotated[Managed | None, BeforeValidator(_managed)] = None
+
+    @property
+    def listening(self) -> set[int]:
+        """The TCP ports that answer."""
+        return {*self.services, *([SSH_PORT] if self.managed else [])}
 
 
 class Router(Node):

@@ -285,7 +285,7 @@ class Truth:
     def _arrived(self, node: NodePlan, probe: _Probe, ttl: int) -> tuple[Answer, End | None]:
         if stopped := self._stopped(node, probe, ttl):
             return stopped
-        served = isinstance(node.options, Host) and probe.port in node.options.services
+        served = isinstance(node.options, Host) and probe.port in node.options.listening
         return Answer(ttl, node.name, "tcp", frozenset({str(probe.answered_from)})), "open" if served else "closed"
 
     def _error(self, node: NodePlan, probe: _Probe, ttl: int, kind: Kind, code: int | None) -> tuple[Answer, End | None]:

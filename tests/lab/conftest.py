@@ -172,7 +172,7 @@ def prober() -> Prober:
         defaults |= {"options": "", "payload": 0, "wait": 10.0, "silent_ttls": [], "waited_for": True}
         source = f"from __future__ import annotations\nimport json, sys\n{inspect.getsource(send_probes)}\n"
         script = f"{source}\nprint(json.dumps(send_probes({destination!r}, **json.loads(sys.argv[1]))))"
-        node = options.pop("node", "client")
+        node = options.pop("node", lab.topology.vantage)
         ended = lab.run(node, [sys.executable, "-I", "-S", "-c", script, json.dumps({**defaults, **options})])
         assert ended.returncode == 0, ended.stderr
         replies: list[dict[str, Any]] = json.loads(ended.stdout)

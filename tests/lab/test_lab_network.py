@@ -91,7 +91,7 @@ def told(reply: dict[str, Any]) -> tuple[Any, ...]:
 def assert_truth(lab: Lab, prober: Prober, destination: str, family: int, **options: Any) -> list[dict[str, Any]]:
     """A trace shows one of the paths of the topology file: addresses, kinds and codes, hop by hop. Returns the replies."""
     port = options.get("port", 80)
-    paths = lab.truth.paths("client", destination, family=family, port=port)
+    paths = lab.truth.paths(lab.topology.vantage, destination, family=family, port=port)
     address = lab.truth.address(destination, family) if destination in lab.topology.nodes else destination
     silent = [hop.ttl for path in paths for hop in path.hops if hop.kind == "silent"]
     replies = prober(lab, address, last_ttl=max(len(path.hops) for path in paths), silent_ttls=silent, **options)
@@ -111,7 +111,7 @@ def destinations(name: str) -> list[tuple[str, str, int]]:
     translated += [str(rule.address) for router in routers for rule in router.rewrite]
     # A router in the middle, as a target, and every host.
     middle = list(topology.routers)[len(topology.routers) // 2]
-    nodes = [(name, node, family) for node in (middle, *topology.hosts) if node != "client" for family in FAMILIES]
+    nodes = [(name, node, family) for node in (middle, *topology.hosts) if node != topology.vantage for family in FAMILIES]
     return nodes + [(name, address, 6 if ":" in address else 4) for address in translated]
 
 

@@ -49,7 +49,7 @@ def _join(first_process: int, network: int, *, user_namespace: bool) -> None:
         os.close(descriptor)
 
 
-def _drop_capabilities() -> None:
+def drop_capabilities() -> None:
     """Give up all capabilities, and the bounding set too: else root would have them again after exec (capabilities(7))."""
     for capability in range(LAST_CAPABILITY + 1):
         if _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
@@ -115,7 +115,7 @@ def main(first_process: int, network: int, host_name: str, flags: str, *command:
     child = os.fork()
     if child == 0:
         if "no-capabilities" in flags.split(","):
-            _drop_capabilities()
+            drop_capabilities()
         _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
         if os.getppid() != 0:  # A parent outside the PID namespace shows as 0; else it has ended already.
             os._exit(1)
