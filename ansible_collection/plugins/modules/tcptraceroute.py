@@ -1,0 +1,772 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Traces the route from a managed host to a TCP port."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: tcptraceroute
+short_description: Traces the route to a TCP port
+version_added: 0.1.0
+description:
+  - Traces the route from a managed host to a TCP port the way a connection would go, with SYNs, and tells every router
+    on the way and whether the port is open, closed, filtered or unreachable.
+  - Several destinations and ports in one task are traced at the same time.
+  - The managed host needs Linux and Python 3.8 or newer, nothing else. Raw sockets need C(CAP_NET_RAW), so give the task
+    C(become=true). The process that reads packets gives up every privilege before it does.
+  - A destination that was not reached is a result and no failure. The task fails where a trace could not be measured.
+author:
+  - The nornir_tcptraceroute authors (@nornir-tcptraceroute)
+extends_documentation_fragment:
+  - netprobe.path.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Checks the options and the privilege, and returns RV(plan). Nothing is sent.
+  async:
+    support: partial
+    details: The result that M(ansible.builtin.async_status) fetches is the module's. The controller warns that its hops
+      carry no C(network_kind), which the filter P(netprobe.path.network_kinds#filter) adds.
+options:
+  destination:
+    description:
+      - Host name or address to trace to.
+      - This or O(destinations) is required.
+    type: str
+  destinations:
+    description:
+      - Several host names or addresses to trace to, at the same time.
+      - Excludes O(destination).
+    type: list
+    elements: str
+  port:
+    description:
+      - TCP port at the destination.
+      - Between 1 and 65535.
+    type: int
+    default: 80
+  ports:
+    description:
+      - Several TCP ports at each destination, traced to at the same time.
+      - Excludes O(port).
+    type: list
+    elements: int
+  family:
+    description:
+      - IP version to use; by default the first that the name resolves to.
+    type: int
+    choices:
+      - 4
+      - 6
+  first_ttl:
+    description:
+      - TTL (hop limit) to start from.
+      - Between 1 and 255.
+    type: int
+    default: 1
+  max_ttl:
+    description:
+      - TTL (hop limit) to stop at.
+      - Between 1 and 255.
+    type: int
+    default: 30
+  queries:
+    description:
+      - Queries for each hop.
+      - Between 1 and 50.
+    type: int
+    default: 3
+  wait:
+    description:
+      - Longest time to wait for the answer to a probe; a shorter one is used once the path's round-trip times are known.
+      - Between 0.05 and 300 s.
+    type: float
+    default: 3.0
+  deadline:
+    description:
+      - End the whole trace after this time; by default it ends by itself.
+      - Between 0.05 and 86400 s.
+    type: float
+  gap_limit:
+    description:
+      - End the trace after this many silent hops in a row; 0 goes on to max_ttl.
+      - Between 0 and 255.
+    type: int
+    default: 0
+  parallel:
+    description:
+      - How many hops beyond the furthest answer are probed at the same time; 1 is one probe at a time.
+      - Between 1 and 255.
+    type: int
+    default: 8
+  source:
+    description:
+      - Source address (or a name of it), one of this host's; by default the route's.
+    type: str
+  source_port:
+    description:
+      - Source port of every probe; by default a free one.
+      - Between 1 and 65535.
+    type: int
+  interface:
+    description:
+      - Interface that the probes leave through; by default the route's.
+    type: str
+  flags:
+    description:
+      - TCP flags of the probes, separated by commas.
+    type: str
+    default: SYN
+  tcp_options:
+    description:
+      - 'TCP options of the probes: none, mss alone, or those of a Linux SYN.'
+    type: str
+    choices:
+      - none
+      - mss
+      - linux
+    default: none
+  length:
+    description:
+      - Length of the whole IP packet, filled up with payload; by default the headers alone.
+      - Between 40 and 65535 bytes.
+    type: int
+  tos:
+    description:
+      - 'Type of service (IPv4) or traffic class (IPv6): DSCP times 4, plus ECN.'
+      - Between 0 and 255.
+    type: int
+    default: 0
+  dont_fragment:
+    description:
+      - Set the don't-fragment bit (IPv4; IPv6 routers never fragment).
+    type: bool
+    default: false
+  method:
+    description:
+      - 'How packets are sent: raw needs CAP_NET_RAW; auto takes the best that this process may use.'
+    type: str
+    choices:
+      - auto
+      - raw
+    default: auto
+  names:
+    description:
+      - 'Which hops are looked up in DNS after the trace: none, all, or all but RFC 1918 addresses.'
+    type: str
+    choices:
+      - none
+      - all
+      - public
+    default: public
+  evidence:
+    description:
+      - 'Which replies are kept whole: none, the first of each kind and address in a hop, or all.'
+    type: str
+    choices:
+      - none
+      - notable
+      - all
+    default: notable
+notes:
+  - Names from DNS are escaped to letters, digits, V(.), V(_), V(-) and V(\\x) sequences before anything else sees them.
+  - A record is at most 64 KiB as JSON. Where a trace is larger, evidence is left out first, then single replies, and one
+    of RV(warnings) says so.
+seealso:
+  - plugin: netprobe.path.hop_table
+    plugin_type: filter
+  - plugin: netprobe.path.reached
+    plugin_type: test
+"""
+
+EXAMPLES = r"""
+---
+- name: Trace the path to the database
+  netprobe.path.tcptraceroute:
+    destination: db.example.net
+    port: 5432
+  become: true
+  register: path
+
+- name: Show it as a table
+  ansible.builtin.debug:
+    msg: "{{ (path | netprobe.path.hop_table).splitlines() }}"
+
+- name: Fail where the port is not open, or the path leaves the company's networks
+  ansible.builtin.assert:
+    that:
+      - path is netprobe.path.reached
+      - path.port_state == 'open'
+      - path is netprobe.path.via('10.0.0.0/8')
+
+- name: Trace to several services at the same time, without names of hops
+  netprobe.path.tcptraceroute:
+    destinations: [web1.example.net, web2.example.net]
+    ports: [80, 443]
+    names: none
+  become: true
+  register: paths
+
+- name: List those that were not reached
+  ansible.builtin.debug:
+    msg: "{{ paths.traces | rejectattr('reached') | map(attribute='destination') }}"
+
+- name: End hopeless traces early, where routers answer nothing
+  netprobe.path.tcptraceroute:
+    destination: 192.0.2.80
+    gap_limit: 5
+    wait: 1
+    deadline: 10
+  become: true
+
+- name: Look as a Linux client does, over IPv6, with full-size packets
+  netprobe.path.tcptraceroute:
+    destination: www.example.net
+    port: 443
+    family: 6
+    tcp_options: linux
+    length: 1500
+  become: true
+
+- name: Trace through the second uplink, marked as DSCP EF
+  netprobe.path.tcptraceroute:
+    destination: voice.example.net
+    port: 5061
+    interface: eth1
+    tos: 184
+  become: true
+
+- name: Trace from the controller
+  netprobe.path.tcptraceroute:
+    destination: "{{ ansible_host | default(inventory_hostname) }}"
+    port: 22
+  become: true
+  delegate_to: localhost
+
+- name: Keep every reply's bytes, for a closer look at what the path rewrites
+  netprobe.path.tcptraceroute:
+    destination: db.example.net
+    port: 5432
+    queries: 1
+    evidence: all
+  become: true
+
+- name: Be gentle, one probe at a time
+  netprobe.path.tcptraceroute:
+    destination: db.example.net
+    port: 5432
+    parallel: 1
+    queries: 1
+  become: true
+
+- name: Trace to where the service of each host lives
+  netprobe.path.tcptraceroute:
+    destination: "{{ item.host }}"
+    port: "{{ item.port }}"
+  become: true
+  loop: "{{ services }}"
+  loop_control:
+    label: "{{ item.host }}:{{ item.port }}"
+  register: path_of_services
+"""
+
+RETURN = r"""
+---
+destination:
+  description:
+    - The host as it was asked for.
+  returned: one trace
+  type: str
+  sample: db.example.net
+address:
+  description:
+    - The address that the probes went to.
+  returned: one trace
+  type: str
+  sample: 192.0.2.80
+family:
+  description:
+    - IP version of the probes.
+  returned: one trace
+  type: int
+  sample: 4
+port:
+  description:
+    - TCP port of the destination.
+  returned: one trace
+  type: int
+  sample: 5432
+vantage:
+  description:
+    - Name of the host that the probes left from.
+  returned: one trace
+  type: str
+  sample: host1
+source:
+  description:
+    - Their source address.
+  returned: one trace
+  type: str
+  sample: 198.51.100.7
+source_port:
+  description:
+    - Their source port, one for the whole trace.
+  returned: one trace
+  type: int
+  sample: 46849
+interface:
+  description:
+    - The interface that was asked for; null where the route decided.
+  returned: one trace
+  type: str
+  sample: eth0
+method:
+  description:
+    - 'How packets were sent: V(raw).'
+  returned: one trace
+  type: str
+  sample: raw
+probe:
+  description:
+    - How every probe looked.
+  returned: one trace
+  type: dict
+  contains:
+    flags:
+      description:
+        - TCP flags, such as V(SYN) or V(SYN,ECE,CWR).
+      returned: success
+      type: str
+      sample: SYN
+    tcp_options:
+      description:
+        - V(none), V(mss) or V(linux).
+      returned: success
+      type: str
+      sample: none
+    length:
+      description:
+        - Length of the whole IP packet.
+      returned: success
+      type: int
+      sample: 40
+    tos:
+      description:
+        - 'Type of service (IPv4) or traffic class (IPv6): DSCP times 4, plus ECN.'
+      returned: success
+      type: int
+      sample: 0
+    dont_fragment:
+      description:
+        - The don't-fragment bit (IPv4).
+      returned: success
+      type: bool
+      sample: false
+started_at:
+  description:
+    - Wall clock at the start, ISO 8601 in UTC. No other time of the record depends on the wall clock.
+  returned: one trace
+  type: str
+  sample: '2026-11-23T19:30:38.292Z'
+elapsed_ms:
+  description:
+    - From the first probe to the end.
+  returned: one trace
+  type: float
+  sample: 251.577
+reached:
+  description:
+    - Whether the destination itself answered with TCP.
+  returned: one trace
+  type: bool
+  sample: true
+port_state:
+  description:
+    - V(open), V(closed), V(filtered), V(unreachable) or V(unknown), see below.
+  returned: one trace
+  type: str
+  sample: open
+stop_reason:
+  description:
+    - Why the trace ended, see below.
+  returned: one trace
+  type: str
+  sample: reached
+hops:
+  description:
+    - One for each TTL from the first asked to the end of the path; what was asked beyond it is left out.
+  returned: one trace
+  type: list
+  elements: dict
+  contains:
+    ttl:
+      description:
+        - TTL or hop limit of the probes.
+      returned: success
+      type: int
+      sample: 1
+    address:
+      description:
+        - The address that answered first; null for a silent hop.
+      returned: success
+      type: str
+      sample: 198.51.100.1
+    addresses:
+      description:
+        - 'All that answered, in the order of their first answers. More than one: the path changed, or balances by packet.'
+      returned: success
+      type: list
+      elements: str
+      sample:
+        - 198.51.100.1
+    name:
+      description:
+        - Name of V(address) in DNS, escaped; null where it was not looked up or not found.
+      returned: success
+      type: str
+      sample: gateway.example.net
+    replies:
+      description:
+        - One for each query in order, then duplicates.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        query:
+          description:
+            - Number of the query in its hop.
+          returned: success
+          type: int
+          sample: 1
+        kind:
+          description:
+            - V(time_exceeded), V(tcp), V(unreachable) (also IPv6 "packet too big"), V(timeout) or V(send_error).
+          returned: success
+          type: str
+          sample: time_exceeded
+        address:
+          description:
+            - Who answered; null for V(timeout) and V(send_error).
+          returned: success
+          type: str
+          sample: 198.51.100.1
+        name:
+          description:
+            - Its name in DNS, escaped.
+          returned: success
+          type: str
+          sample: gateway.example.net
+        rtt_ms:
+          description:
+            - From sending to the kernel's receive timestamp, by a clock that never steps.
+          returned: success
+          type: float
+          sample: 0.133
+        reply_ttl:
+          description:
+            - TTL or hop limit that the reply arrived with.
+          returned: success
+          type: int
+          sample: 64
+        icmp_type:
+          description:
+            - Type of an ICMP reply (RFC 792, RFC 4443).
+          returned: success
+          type: int
+          sample: 11
+        icmp_code:
+          description:
+            - Its code.
+          returned: success
+          type: int
+          sample: 0
+        tcp_flags:
+          description:
+            - Flags of a TCP reply, such as V(SYN,ACK).
+          returned: success
+          type: str
+          sample: SYN,ACK
+        mtu:
+          description:
+            - Next-hop MTU that a "fragmentation needed" or "packet too big" told (RFC 1191, RFC 4443).
+          returned: success
+          type: int
+          sample: 1400
+        quoted:
+          description:
+            - The probe as an ICMP reply quotes it.
+          returned: success
+          type: dict
+          contains:
+            ttl:
+              description:
+                - 'TTL or hop limit of the quoted packet: 1 where the router had decremented nothing before it answered.'
+              returned: success
+              type: int
+              sample: 1
+            tos:
+              description:
+                - Type of service or traffic class; other than the probe's where the path rewrote it.
+              returned: success
+              type: int
+              sample: 0
+            source:
+              description:
+                - Quoted source address; other than the probe's where a NAT on the path rewrote it.
+              returned: success
+              type: str
+              sample: 198.51.100.7
+            source_port:
+              description:
+                - Likewise.
+              returned: success
+              type: int
+              sample: 46849
+            address:
+              description:
+                - Quoted destination, likewise.
+              returned: success
+              type: str
+              sample: 192.0.2.80
+            port:
+              description:
+                - Likewise.
+              returned: success
+              type: int
+              sample: 5432
+        altered:
+          description:
+            - 'What the path had rewritten in the quoted probe: V(source), V(source_port), V(address), V(port) (NAT), V(sequence)
+              (a firewall that shifts it), V(identification) (IPv4) or V(window) (IPv6) (a middlebox that rewrites them).'
+          returned: success
+          type: list
+          elements: str
+          sample:
+            - source
+            - source_port
+        attempts:
+          description:
+            - Probes sent for this query; more than one where it was asked again.
+          returned: success
+          type: int
+          sample: 1
+        late:
+          description:
+            - The answer came after the query had been given up.
+          returned: success
+          type: bool
+          sample: false
+        duplicate:
+          description:
+            - A further answer to a probe that had been answered before; it never replaces the first.
+          returned: success
+          type: bool
+          sample: false
+        error:
+          description:
+            - Name of the system's error of a V(send_error), such as V(ENETUNREACH). It is this host's, and no loss on the
+              path.
+          returned: success
+          type: str
+          sample: ENETUNREACH
+        evidence:
+          description:
+            - 'The reply''s bytes from its IP header on (IPv6: from the ICMPv6 or TCP header on); the option V(evidence)
+              says which replies keep them.'
+          returned: success
+          type: str
+          sample: RQAAOA...
+    rtt_ms:
+      description:
+        - Round-trip times of the answers, duplicates left out.
+      returned: success
+      type: dict
+      contains:
+        min:
+          description:
+            - Shortest.
+          returned: success
+          type: float
+          sample: 0.091
+        avg:
+          description:
+            - Mean.
+          returned: success
+          type: float
+          sample: 0.106
+        max:
+          description:
+            - Longest.
+          returned: success
+          type: float
+          sample: 0.133
+        stddev:
+          description:
+            - Standard deviation of the population.
+          returned: success
+          type: float
+          sample: 0.019
+    loss:
+      description:
+        - Share of the queries that stayed without an answer; null where none was sent.
+      returned: success
+      type: float
+      sample: 0.0
+    silence:
+      description:
+        - 'null where every probe was answered, V(silent) where none was; else what the unanswered ones turned out to be:
+          V(rate_limited) (each had followed the hop''s last answer sooner than any answered one) or V(lost).'
+      returned: success
+      type: str
+      sample: rate_limited
+    network_kind:
+      description:
+        - What kind of network V(address) is in, one of V(loopback), V(link_local), V(private), V(shared), V(benchmarking),
+          V(documentation) and V(public); V(null) for a silent hop.
+        - Told by the controller, where the Python library netaddr is installed; under C(async), by the filter
+          P(netprobe.path.network_kinds#filter).
+      returned: where the controller has netaddr
+      type: str
+      sample: documentation
+counters:
+  description:
+    - Packets by what became of them, see below.
+  returned: one trace
+  type: dict
+  sample:
+    matched: 22
+    sent: 25
+warnings:
+  description:
+    - What the reader should know before believing the rest.
+  returned: one trace, where there are any
+  type: list
+  elements: str
+  sample:
+    - '3 of 9 addresses have no name because their lookups had not ended within 2 s: check this host''s resolver, or ask
+      for no names'
+schema:
+  description:
+    - Version of this form. It changes when a reader of the old form would be misled.
+  returned: one trace
+  type: int
+  sample: 1
+traces:
+  description:
+    - One entry for each trace that could be measured, each with the keys of one trace, in the order of O(destinations)
+      and, for each of them, of O(ports).
+  returned: O(destinations) or O(ports) is given
+  type: list
+  elements: dict
+  sample:
+    - destination: db.example.net
+      port: 5432
+      reached: true
+      port_state: open
+problems:
+  description:
+    - One entry for each trace that could not be measured, with the reason. The task has failed, and RV(traces) still holds
+      the others.
+  returned: O(destinations) or O(ports) is given, and a trace could not be measured
+  type: list
+  elements: dict
+  contains:
+    destination:
+      description:
+        - As it was asked for.
+      returned: success
+      type: str
+      sample: nowhere.example.net
+    port:
+      description:
+        - Likewise.
+      returned: success
+      type: int
+      sample: 443
+    msg:
+      description:
+        - What was wrong and what to do, in one sentence.
+      returned: success
+      type: str
+      sample: 'nowhere.example.net does not resolve (Name or service not known): check the name and this host''s resolver,
+        or give an address'
+plan:
+  description:
+    - 'One entry for each trace that the task would measure: its destination and port, the most probes it may send before
+      it asks again, and every other option that differs from its default. Nothing was sent, no name was looked up.'
+  returned: check mode
+  type: list
+  elements: dict
+  sample:
+    - destination: db.example.net
+      port: 5432
+      most_probes: 90
+"""
+
+from typing import Any, Dict, List
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.probe.errors import OptionError, ProbeError
+from ..module_utils.probe.options import TraceOptions
+from ..module_utils.probe.privileges import explain_missing, has_net_raw
+from ..module_utils.result_size import within_bounds
+from ..module_utils.task_options import argument_spec, requests_of
+from ..module_utils.unprivileged import measure
+
+
+def main() -> None:
+    """Run the task."""
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        mutually_exclusive=[("destination", "destinations")],
+        required_one_of=[("destination", "destinations")],
+        supports_check_mode=True,
+    )
+    try:
+        requests, several = requests_of(module.params)
+        if module.check_mode:
+            _tell_plan(module, requests)
+        traces, problems = measure(requests)
+    except OptionError as error:
+        module.fail_json(msg="; ".join(error.problems))
+    except ProbeError as error:
+        module.fail_json(msg=str(error))
+    records = [within_bounds(trace) for trace in traces]
+    if several and problems:
+        module.fail_json(msg=_told(problems, len(requests)), traces=records, problems=problems)
+    if several:
+        module.exit_json(changed=False, traces=records)
+    if problems:
+        module.fail_json(msg=problems[0]["msg"])
+    record = records[0]
+    for warning in record.pop("warnings"):
+        # The record's warnings are those of the task: Ansible shows them, and puts them where the record has them.
+        module.warn(warning)
+    module.exit_json(changed=False, **record)
+
+
+def _tell_plan(module: AnsibleModule, requests: List[TraceOptions]) -> None:
+    """End in check mode: with what would be sent, or with why nothing could be."""
+    if not has_net_raw():
+        module.fail_json(msg=explain_missing())
+    plan = [
+        {
+            **request.to_dict(),
+            "destination": request.destination,
+            "port": request.port,
+            "most_probes": (request.max_ttl - request.first_ttl + 1) * request.queries,
+        }
+        for request in requests
+    ]
+    module.exit_json(changed=False, plan=plan)
+
+
+def _told(problems: List[Dict[str, Any]], asked: int) -> str:
+    """The failure of some traces in one sentence, with the first reason."""
+    return "{} of {} traces could not be measured: {}".format(len(problems), asked, problems[0]["msg"])
+
+
+if __name__ == "__main__":
+    main()
