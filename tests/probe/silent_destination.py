@@ -12,7 +12,7 @@ from tests.unit import packets
 from tests.unit.namespaces import ip
 
 #: Longer than anything here may take: a test that waits so long fails.
-FOREVER = 60.0
+FOREVER = 300.0
 ADDRESS, SOURCE = "10.9.0.2", "10.9.0.1"
 _MAC = "02:00:00:00:00:0"
 

@@ -54,8 +54,8 @@ def loopback(**keywords: Any) -> TraceOptions:
 
 
 def silent(**keywords: Any) -> TraceOptions:
-    """One probe to the silent destination, and patience for all that the test does meanwhile."""
-    return TraceOptions(destination=ADDRESS, **{"names": "none", "max_ttl": 1, "queries": 1, "wait": 300.0, **keywords})
+    """One probe to the silent destination, and patience for what the test does meanwhile."""
+    return TraceOptions(destination=ADDRESS, **{"names": "none", "max_ttl": 1, "queries": 1, "wait": FOREVER, **keywords})
 
 
 @privileged
@@ -105,10 +105,11 @@ def test_a_forked_child_traces_by_itself() -> None:
                 status = 0
             finally:
                 os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        # What the child closed was its own.
+        _, status = os.waitpid(child, 0)
         there.refuse(probe)
+        # What the child closed was its own.
         assert result.result(FOREVER).port_state == "closed"
+        assert os.waitstatus_to_exitcode(status) == 0
 
 
 @isolated
@@ -136,7 +137,7 @@ def test_ctrl_c_withdraws_the_trace() -> None:
 def test_the_callers_process_stays_as_it_was() -> None:
     def state() -> tuple[list[str], list[Any], tuple[int, int], dict[str, str]]:
         lines = Path("/proc/self/status").read_text().splitlines()
-        kept = [line for line in lines if line.startswith(("Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Sig", "Shd"))]
+        kept = [line for line in lines if line.startswith(("Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "SigBlk", "SigIgn"))]
         handlers = [signal.getsignal(number) for number in sorted(signal.valid_signals())]
         return kept, handlers, resource.getrlimit(resource.RLIMIT_NOFILE), dict(os.environ)
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROBE = ROOT / "ansible_collection" / "plugins" / "module_utils" / "probe"
 COMMAND = (sys.executable, "-m", "nornir_tcptraceroute.probe")
 LOOPBACK = {"destination": "127.0.0.1", "names": "none"}
-SILENT = {"destination": ADDRESS, "names": "none", "max_ttl": 1, "queries": 1, "wait": 300}
+SILENT = {"destination": ADDRESS, "names": "none", "max_ttl": 1, "queries": 1, "wait": FOREVER}
 needs_strace = pytest.mark.skipif(
     shutil.which("strace") is None, reason="strace is not installed, and it tells the order of system calls"
 )

@@ -26,7 +26,7 @@ from .namespaces import ip, isolated, privileged, reason_without_ipv6, unprivile
 from .packets import ICMP, ICMPV6, TCP, UDP
 
 #: Longer than any packet on the loopback may take: waiting so long fails the test.
-FOREVER = 60.0
+FOREVER = 300.0
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 KIND = {4: socket.AF_INET, 6: socket.AF_INET6}
 families = pytest.mark.parametrize(

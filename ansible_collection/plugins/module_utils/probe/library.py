@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Optional, Set, Tuple
+from typing import Callable, Optional, Set, Tuple
 
 from .engine import Engine, Running
 from .errors import ProbeError, TransportError
@@ -20,13 +20,14 @@ from .resolver import ReverseNames, with_names
 __all__ = ("trace",)
 
 
-def trace(options: TraceOptions) -> Trace:
+def trace(options: TraceOptions, on_event: Optional[Callable[[Event], None]] = None) -> Trace:
     """Trace a route and return its record, hop names included; from any thread.
 
     The process keeps its privileges and its signal handlers; nothing runs in the background once the last trace has ended.
 
     Arguments:
         options: what is asked.
+        on_event: hears of every probe, reply and hop, in the engine's thread, which waits for it; it must not raise.
 
     Returns:
         The record. A destination that was not reached is a result, not an error.
@@ -34,7 +35,7 @@ def trace(options: TraceOptions) -> Trace:
     Raises:
         ProbeError: the trace could not be measured: no privilege, no address, no route, no socket.
     """
-    result = _shared.trace(options)
+    result = _shared.trace(options, on_event)
     with_reverse = ReverseNames(options.names)
     try:
         return with_names(result, with_reverse)
@@ -74,11 +75,11 @@ class _SharedEngine:
         if inherited is not None:
             inherited.close()
 
-    def trace(self, options: TraceOptions) -> Trace:
+    def trace(self, options: TraceOptions, on_event: Optional[Callable[[Event], None]]) -> Trace:
         flow = open_flow(options)
         waiting = _Waiting()
         try:
-            engine, running = self._begin(flow, waiting)
+            engine, running = self._begin(flow, waiting, on_event)
         except BaseException:
             flow.close()
             raise
@@ -98,16 +99,18 @@ class _SharedEngine:
             ) from waiting.problem
         return waiting.result
 
-    def _begin(self, flow: Flow, waiting: _Waiting) -> Tuple[Engine, Running]:
+    def _begin(
+        self, flow: Flow, waiting: _Waiting, on_event: Optional[Callable[[Event], None]]
+    ) -> Tuple[Engine, Running]:
         with self._lock:
             if self._engine is not None:
                 self._engine.open(flow.family)
-                return self._engine, self._add(self._engine, flow, waiting)
+                return self._engine, self._add(self._engine, flow, waiting, on_event)
             engine = Engine()
             try:
                 # What the system may refuse is asked for in the caller's thread, which the refusal belongs to.
                 engine.open(flow.family)
-                running = self._add(engine, flow, waiting)
+                running = self._add(engine, flow, waiting, on_event)
                 threading.Thread(target=self._drive, args=(engine,), name="tcptraceroute", daemon=True).start()
             except (ProbeError, RuntimeError) as error:
                 self._waiting.discard(waiting)
@@ -118,11 +121,15 @@ class _SharedEngine:
             self._engine = engine
             return engine, running
 
-    def _add(self, engine: Engine, flow: Flow, waiting: _Waiting) -> Running:
+    def _add(
+        self, engine: Engine, flow: Flow, waiting: _Waiting, on_event: Optional[Callable[[Event], None]]
+    ) -> Running:
         self._waiting.add(waiting)
-        return engine.add(flow, waiting.take)
+        return engine.add(flow, waiting.take, on_event)
 
     def _drive(self, engine: Engine) -> None:
+        # Before the first packet, which may come before ``_begin`` goes on: a fork must find what it has to close.
+        self._engine = engine
         problem: Optional[BaseException] = None
         while True:
             try:
