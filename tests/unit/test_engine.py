@@ -126,7 +126,8 @@ def test_a_withdrawn_trace_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "RawTransport", RefusingTransport)
     traces: List[Trace] = []
     with Engine() as engine:
-        patient = engine.add(open_flow(TraceOptions(destination="127.0.0.1", wait=300)), traces.append)
+        patient = open_flow(TraceOptions(destination="127.0.0.1", wait=300))
+        engine.add(patient, traces.append)
         engine.add(open_flow(TraceOptions(destination="127.0.0.1", wait=0.05, max_ttl=1, queries=1)), traces.append)
         engine.withdraw(patient)
         engine.run()

@@ -24,7 +24,7 @@ from .tracer import Event, Tracer
 from .transports.raw import METHOD, RawTransport, Received
 from .wire import IcmpError, ProbeBuilder, TcpReply
 
-__all__ = ("Engine", "Event", "Running")
+__all__ = ("Engine", "Event")
 
 #: Probes per second, and how many may leave at once: of the process, and to one destination.
 PROCESS_RATE, PROCESS_BURST = 5000.0, 256
@@ -117,7 +117,7 @@ class Engine:
         os.set_blocking(self._wake_write, False)
         self._poll.register(self._wake_read, select.EPOLLIN)
         self._inbox: Deque[Running] = deque()
-        self._withdrawn: Deque[Running] = deque()
+        self._withdrawn: Deque[Flow] = deque()
         self._interrupted = False
         self._running: Set[Running] = set()
         self._by_flow: Dict[_FlowKey, Running] = {}
@@ -160,27 +160,22 @@ class Engine:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def add(self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]] = None) -> Running:
+    def add(self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]] = None) -> None:
         """Begin a trace; from any thread. The engine closes the flow when the trace has ended.
 
         Arguments:
             flow: from ``open_flow``.
             on_trace: called with the record when the trace has ended.
             on_event: called with each event of the trace.
-
-        Returns:
-            The trace's handle, for ``withdraw``.
         """
         seconds = time.time()
         started_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".{:03d}Z".format(int(seconds % 1 * 1000))
-        running = Running(flow, on_trace, on_event, started_at)
-        self._inbox.append(running)
+        self._inbox.append(Running(flow, on_trace, on_event, started_at))
         self._wake()
-        return running
 
-    def withdraw(self, running: Running) -> None:
-        """End one trace as ``interrupted``; from any thread."""
-        self._withdrawn.append(running)
+    def withdraw(self, flow: Flow) -> None:
+        """End the trace of a flow as ``interrupted``, if there is one; from any thread."""
+        self._withdrawn.append(flow)
         self._wake()
 
     def interrupt(self) -> None:
@@ -230,7 +225,9 @@ class Engine:
             self._by_port[running.flow.source_port] = running
             self._due_at(0.0, running)
         while self._withdrawn:
-            self._interrupt(self._withdrawn.popleft())
+            flow = self._withdrawn.popleft()
+            for running in [one for one in self._running if one.flow is flow]:
+                self._interrupt(running)
         if self._interrupted:
             self._interrupted = False
             for running in list(self._running):

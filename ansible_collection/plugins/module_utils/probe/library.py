@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Callable, Optional, Set, Tuple
+from typing import Callable, Optional, Set
 
-from .engine import Engine, Running
+from .engine import Engine
 from .errors import ProbeError, TransportError
 from .flow import Flow, open_flow
 from .options import TraceOptions
 from .records import Trace
 from .resolver import ReverseNames, with_names
+from .tracer import Event
 
 __all__ = ("trace",)
 
@@ -66,6 +67,7 @@ class _SharedEngine:
         """Start afresh."""
         self._lock = threading.Lock()
         self._engine: Optional[Engine] = None
+        self._thread = threading.Thread()
         self._waiting: Set[_Waiting] = set()
 
     def leave_to_parent(self) -> None:
@@ -79,17 +81,14 @@ class _SharedEngine:
         flow = open_flow(options)
         waiting = _Waiting()
         try:
-            engine, running = self._begin(flow, waiting, on_event)
-        except BaseException:
-            flow.close()
-            raise
-        try:
+            self._begin(flow, waiting, on_event)
             waiting.ended.wait()
         except BaseException:
-            # Ctrl-C in the caller's thread: the trace is not left to send on in the background.
+            # Ctrl-C in the caller's thread, at whatever moment: the trace is not left to send on in the background.
             with self._lock:
-                if self._engine is engine:
-                    engine.withdraw(running)
+                if self._engine is not None:
+                    self._engine.withdraw(flow)
+            flow.close()
             raise
         finally:
             self._waiting.discard(waiting)
@@ -99,37 +98,34 @@ class _SharedEngine:
             ) from waiting.problem
         return waiting.result
 
-    def _begin(
-        self, flow: Flow, waiting: _Waiting, on_event: Optional[Callable[[Event], None]]
-    ) -> Tuple[Engine, Running]:
+    def _begin(self, flow: Flow, waiting: _Waiting, on_event: Optional[Callable[[Event], None]]) -> None:
         with self._lock:
-            if self._engine is not None:
-                self._engine.open(flow.family)
-                return self._engine, self._add(self._engine, flow, waiting, on_event)
-            engine = Engine()
+            if self._engine is not None and not self._thread.is_alive():
+                # A Ctrl-C came before its thread had begun.
+                self._engine.close()
+                self._engine = None
+            engine = self._engine or Engine()
             try:
                 # What the system may refuse is asked for in the caller's thread, which the refusal belongs to.
                 engine.open(flow.family)
-                running = self._add(engine, flow, waiting, on_event)
-                threading.Thread(target=self._drive, args=(engine,), name="tcptraceroute", daemon=True).start()
-            except (ProbeError, RuntimeError) as error:
-                self._waiting.discard(waiting)
-                engine.close()
-                if isinstance(error, ProbeError):
-                    raise
-                raise TransportError("No thread can be started to drive the trace ({}): end some first".format(error)) from None
+            except ProbeError:
+                if engine is not self._engine:
+                    engine.close()
+                raise
+            self._waiting.add(waiting)
+            engine.add(flow, waiting.take, on_event)
+            if engine is self._engine:
+                return
             self._engine = engine
-            return engine, running
-
-    def _add(
-        self, engine: Engine, flow: Flow, waiting: _Waiting, on_event: Optional[Callable[[Event], None]]
-    ) -> Running:
-        self._waiting.add(waiting)
-        return engine.add(flow, waiting.take, on_event)
+            self._thread = threading.Thread(target=self._drive, args=(engine,), name="tcptraceroute", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                self._engine = None
+                engine.close()
+                raise TransportError("No thread can be started to drive the trace ({}): end some first".format(error)) from None
 
     def _drive(self, engine: Engine) -> None:
-        # Before the first packet, which may come before ``_begin`` goes on: a fork must find what it has to close.
-        self._engine = engine
         problem: Optional[BaseException] = None
         while True:
             try:
