@@ -34,6 +34,9 @@ ARROWS: dict[str, set[str]] = {
 THIRD_PARTY: dict[str, set[str]] = {
     "asyncssh": {"lab"},
     "netaddr": {"analysis"},
+    "paramiko": {"plugins", "remote"},
+    "rich": {"plugins"},
+    "tcptraceroute_probe": {"remote"},
     "nornir": {"cli", "plugins"},
     "pydantic": {"lab"},
     "pyroute2": {"lab"},

@@ -1,0 +1,1 @@
+"""What Nornir users import: tasks, processors and functions."""

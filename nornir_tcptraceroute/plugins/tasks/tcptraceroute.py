@@ -1,0 +1,207 @@
+"""The task `tcptraceroute`: from the controller, or from the managed hosts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+from nornir.core.exceptions import NornirSubTaskError
+from nornir.core.inventory import Host
+from nornir.core.task import Result, Task
+
+from ...probe.errors import OptionError, ProbeError
+from ...probe.library import trace
+from ...probe.options import TraceOptions
+from ...probe.plan import plan
+from ...probe.records import Trace
+from ...probe.tracer import Event
+from ...remote import run as remote
+from ...remote.errors import RemoteError
+from .connections import connect
+from .inventory_options import TaskOptions
+from .result import TracerouteResult
+
+MOST_THREADS = 32
+
+Outcome = Trace | ProbeError | dict[str, Any]
+
+
+@runtime_checkable
+class TraceListener(Protocol):
+    """A processor that also wants to hear how traces from the controller go on."""
+
+    def trace_event(self, task: Task, host: Host, request: TraceOptions, event: Event) -> None:
+        """Something happened in a trace. Called in the engine's thread: it must be quick, and must not raise."""
+
+
+def tcptraceroute(
+    task: Task,
+    destination: str | Sequence[str] | None = None,
+    port: int | Sequence[int] | None = None,
+    *,
+    vantage: str | None = None,
+    connection: str | None = None,
+    become: bool | None = None,
+    become_password: str | None = None,
+    interpreter: str | None = None,
+    time_limit: float | None = None,
+    family: int | None = None,
+    first_ttl: int | None = None,
+    max_ttl: int | None = None,
+    queries: int | None = None,
+    wait: float | None = None,
+    deadline: float | None = None,
+    gap_limit: int | None = None,
+    parallel: int | None = None,
+    source: str | None = None,
+    source_port: int | None = None,
+    interface: str | None = None,
+    flags: str | None = None,
+    tcp_options: str | None = None,
+    length: int | None = None,
+    tos: int | None = None,
+    dont_fragment: bool | None = None,
+    method: str | None = None,
+    names: str | None = None,
+    evidence: str | None = None,
+) -> TracerouteResult:
+    """Trace the route to a TCP port, from the controller or from the host.
+
+    An argument that is None is taken from `tcptraceroute:` in the host's, its groups' or the defaults' data, merged key by key,
+    and has the probe's default if it is nowhere.
+
+    Arguments:
+        destination: name or address; a list or tuple of them gives one sub-result each. From the controller it is the host itself
+            unless told otherwise; from the host it is needed.
+        port: TCP port 1..65535 (80), or several.
+        vantage: `controller` (default) or `host`: where the packets leave from.
+        connection: how the host is reached: `netmiko` (default), `paramiko` or `openssh`.
+        become: run the probe through sudo there, unless the user is root (False).
+        become_password: what to tell sudo if it asks.
+        interpreter: name or path of the host's Python, 3.8 or newer (`python3`).
+        time_limit: seconds for the whole run on the host, 1..86400 (300).
+        family, first_ttl, max_ttl, queries, wait, deadline, gap_limit, parallel, source, source_port, interface, flags,
+            tcp_options, length, tos, dont_fragment, method, names, evidence: options of TraceOptions, with its bounds and units.
+
+    Returns:
+        Result object with the following attributes set:
+
+        * result (``dict``): the trace as JSON types; in a dry run the plan, and nothing was sent
+        * trace (``Trace``): the same as an object
+        * destination, port: what was traced to
+        * failed (``bool``): only if it could not be measured; a destination that was not reached is a result (WARNING)
+
+        For several destinations or ports: ``{"traces": [...]}``, and a sub-result like this for each.
+    """
+    given = {name: value for name, value in locals().items() if name != "task"}
+    try:
+        options = TaskOptions(task.host, given)
+        outcomes = _from_host(task, options) if options.vantage == "host" else _from_controller(task, options)
+    except ProbeError as error:
+        return TracerouteResult(task.host, *_asked(given), outcome=_named(error, task.host))
+    told = [
+        TracerouteResult(task.host, request.destination, request.port, **_settings(outcome, task.host))
+        for request, outcome in zip(options.requests, outcomes, strict=True)
+    ]
+    if not options.several:
+        return told[0]
+    for single in told:
+        name = f"tcptraceroute {single.destination}:{single.port}"
+        # One that could not be measured leaves the others as they are.
+        try:
+            task.run(_deliver, name=name, severity_level=single.severity_level, single=single)
+        except NornirSubTaskError:
+            continue
+    return TracerouteResult(task.host, result={"traces": [_line(single) for single in told]})
+
+
+def _asked(given: dict[str, Any]) -> tuple[str | None, int | None]:
+    destination, port = given["destination"], given["port"]
+    return destination if isinstance(destination, str) else None, port if isinstance(port, int) else None
+
+
+def _deliver(task: Task, single: TracerouteResult) -> Result:  # noqa: ARG001 - Nornir passes the task
+    return single
+
+
+def _line(single: TracerouteResult) -> dict[str, Any]:
+    trace_ = single.trace
+    return {
+        "destination": single.destination,
+        "port": single.port,
+        "failed": single.failed,
+        "reached": trace_.reached if trace_ else None,
+        "port_state": trace_.port_state if trace_ else None,
+        "hops": len(trace_.hops) if trace_ else None,
+    }
+
+
+def _settings(outcome: Outcome, host: Host) -> dict[str, Any]:
+    if isinstance(outcome, dict):
+        return {"result": {"dry_run": True, **outcome}}
+    return {"outcome": _named(outcome, host) if isinstance(outcome, ProbeError) else outcome}
+
+
+def _named(error: ProbeError, host: Host) -> ProbeError:
+    """The same error, its sentence beginning with the host."""
+    if isinstance(error, OptionError):
+        return error
+    return type(error)(f"{host.name}: {error}")
+
+
+def _from_host(task: Task, options: TaskOptions) -> Sequence[Outcome]:
+    settings: dict[str, Any] = {
+        "interpreter": options.interpreter,
+        "become": options.become,
+        "become_password": options.become_password,
+        "time_limit": options.time_limit,
+    }
+    connection = connect(task, options.connection)
+    if not task.is_dry_run():
+        return remote.measure(connection, options.requests, **settings)
+    plans = remote.plan(connection, options.requests, **settings)
+    return [RemoteError(str(told["error"]["message"])) if isinstance(told.get("error"), dict) else told for told in plans]
+
+
+def _from_controller(task: Task, options: TaskOptions) -> Sequence[Outcome]:
+    measure: Callable[[TraceOptions], Outcome] = plan if task.is_dry_run() else partial(_trace, task)
+    outcomes: dict[TraceOptions, Outcome | BaseException] = {}
+    waiting = iter(options.requests)
+    turn = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with turn:
+                request = next(waiting, None)
+            if request is None:
+                return
+            try:
+                outcomes[request] = measure(request)
+            except BaseException as error:  # noqa: BLE001 - raised below, in the task's own thread
+                outcomes[request] = error
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(len(options.requests), MOST_THREADS) - 1)]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
+    told: list[Outcome] = []
+    for request in options.requests:
+        outcome = outcomes[request]
+        if isinstance(outcome, BaseException) and not isinstance(outcome, ProbeError):
+            raise outcome
+        told.append(outcome)
+    return told
+
+
+def _trace(task: Task, request: TraceOptions) -> Trace:
+    listeners = [processor for processor in task.processors if isinstance(processor, TraceListener)]
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener.trace_event(task, task.host, request, event)
+
+    return trace(request, tell if listeners else None)

@@ -1,0 +1,1 @@
+"""Carries the probe to a managed host over SSH, runs it there, and brings its traces back."""
