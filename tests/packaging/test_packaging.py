@@ -88,7 +88,16 @@ def package_files(checkout: Path) -> dict[str, bytes]:
         for path in (Path(directory, name) for name in names):
             if path.suffix in SHIPPED:
                 files[str(path.relative_to(checkout))] = path.read_bytes()
-    return files
+    return files | collection_files(checkout)
+
+
+def collection_files(checkout: Path) -> dict[str, bytes]:
+    """Every file of the Ansible collection that a wheel must hold, by its path there: what a controller needs to run it."""
+    base = checkout / "ansible_collection"
+    needed = [base / name for name in ("COPYING", "LICENSE", "README.md", "CHANGELOG.rst", "galaxy.yml")]
+    for directory in ("meta", "playbooks", "plugins", "roles"):
+        needed += [path for path in (base / directory).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {f"ansible_collections/netprobe/path/{path.relative_to(base)}": path.read_bytes() for path in needed}
 
 
 def check_installed(python: Path, *, below: Path) -> None:
@@ -114,6 +123,7 @@ def test_the_link_is_a_link() -> None:
 def test_a_wheel_holds_every_file_of_the_package(built: Built, name: str) -> None:
     expected = package_files(built.checkout)
     assert "nornir_tcptraceroute/probe/options.py" in expected
+    assert "ansible_collections/netprobe/path/plugins/module_utils/probe/options.py" in expected
     with zipfile.ZipFile(getattr(built, name)) as wheel:
         held = {entry: wheel.read(entry) for entry in wheel.namelist() if ".dist-info/" not in entry}
     assert held.keys() == expected.keys()
@@ -135,7 +145,7 @@ def test_the_metadata_says_what_pyproject_says(built: Built) -> None:
         metadata = email.parser.Parser().parsestr(wheel.read(f"{info}/METADATA").decode())
         scripts = wheel.read(f"{info}/entry_points.txt").decode()
     assert metadata["Version"] == VERSION
-    assert metadata["License-Expression"] == "BSD-3-Clause"
+    assert metadata["License-Expression"] == "BSD-3-Clause AND GPL-3.0-or-later"
     assert metadata["Requires-Python"] == ">=3.10"
     needed = {line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
     assert needed == {"netaddr>=1.3", "nornir>=3.6", "scapy<3,>=2.8"}
