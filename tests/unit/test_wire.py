@@ -294,6 +294,7 @@ def test_eight_extension_headers_are_walked_and_no_more(count: int) -> None:
         pytest.param(4, probe(4, fragment=0x2000), None, id="first fragment, more to come"),
         pytest.param(4, probe(4, fragment=0x4000), None, id="don't fragment"),
         pytest.param(4, probe(4, fragment=0x0001), "fragment", id="later fragment"),
+        pytest.param(4, probe(4, fragment=0x1000), "fragment", id="fragment in the second half"),
         pytest.param(4, probe(4, fragment=0x3FFF), "fragment", id="fragment, all bits"),
         pytest.param(6, extended([(44, b"\0\0\x01\0\0\0\x01")]), None, id="IPv6, first fragment"),
         pytest.param(6, extended([(44, b"\0\0\x06\0\0\0\x01")]), None, id="IPv6, reserved bits"),

@@ -276,8 +276,6 @@ def _run() -> int:
         # While names were resolved: nothing was sent.
         return 128 + signal.SIGINT
     except _OutputError as error:
-        # Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error.cause, BrokenPipeError):
             # Whoever read the traces has gone; there is nobody to tell.
             return 128 + signal.SIGPIPE

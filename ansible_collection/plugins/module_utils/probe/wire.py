@@ -132,7 +132,7 @@ def _pseudo_sum(source: bytes, address: bytes, protocol: int, length: int) -> in
     """The sum over the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1), not yet folded."""
     both = source + address
     total: int = sum(struct.unpack("!%dH" % (len(both) // 2), both))
-    return total + protocol + (length & 0xFFFF) + (length >> 16)
+    return total + protocol + length
 
 
 def _tcp_options(kind: str, family: int, timestamp: int) -> bytes:
