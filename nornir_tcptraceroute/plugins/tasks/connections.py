@@ -112,6 +112,8 @@ def _reason(error: BaseException) -> str:
     link: BaseException | None = error
     while link is not None and len(texts) < 5:
         texts.append(f"{type(link).__name__} {link}")
+        # Paramiko's NoValidConnectionsError holds what became of each address.
+        texts += [str(part) for part in getattr(link, "errors", {}).values()]
         link = link.__cause__ or link.__context__
     whole = " ".join(texts)
     if "not found in known_hosts" in whole:
