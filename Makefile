@@ -1,4 +1,4 @@
-# make demo    trace routes through the embedded lab
+# make demo    trace routes through the embedded lab, and from a fleet in it
 # make test    the whole test suite
 # make lint    ruff, its formatter and mypy
 # make bench   what a trace and its start cost, beside other tools
@@ -17,8 +17,11 @@ BIN := $(VENV)/bin
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-demo: $(VENV)/installed-lab
+demo: $(VENV)/installed-demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" nornir-tcptraceroute lab up demo -- sh examples/demo.sh
+	@printf '\n\n== A fleet: Nornir reaches three hosts over SSH, and each traces to an open and a filtered port.\n\n'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" nornir-tcptraceroute lab up fleet -- \
+		python examples/trace_fleet.py examples/inventory/config.yaml service 443 25
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
