@@ -7,6 +7,7 @@ capabilities. It tells `{"ready": true}` or `{"error": ...}` and serves until th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -20,6 +21,7 @@ import asyncssh
 
 from . import enter
 
+CHUNK = 32 << 10
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: All that a host without Python has.
 BARE_PROGRAMS = ("cat", "env", "id", "ls", "sh", "true")
@@ -85,18 +87,28 @@ async def _run(task: dict[str, Any], process: asyncssh.SSHServerProcess[bytes]) 
         await process.wait_closed()
         return
     child = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe, **options)
-    await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+    await process.redirect(stdin=child.stdin)
+    assert child.stdout is not None
+    assert child.stderr is not None
+    # By hand: asyncssh ends the channel for both outputs when the first of them ends.
+    pumping = asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
     leaving = asyncio.ensure_future(process.channel.wait_closed())
-    ending = asyncio.ensure_future(child.wait())
-    await asyncio.wait((ending, leaving), return_when=asyncio.FIRST_COMPLETED)
-    if not ending.done():
-        child.kill()  # The client has gone, as when its time limit was over.
-        await ending
+    await asyncio.wait((pumping, leaving), return_when=asyncio.FIRST_COMPLETED)
+    if leaving.done() or pumping.exception():
+        # The client has gone, as when its time limit was over.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        await asyncio.gather(pumping, return_exceptions=True)
+        await child.wait()
     else:
-        await process.stdout.drain()
-        await process.stderr.drain()
-        _exit(process, ending.result())
+        _exit(process, await child.wait())
     await process.wait_closed()
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes]) -> None:
+    while data := await source.read(CHUNK):
+        target.write(data)
+        await target.drain()
 
 
 def _exit(process: asyncssh.SSHServerProcess[bytes], status: int) -> None:
