@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import resource
 import socket
 import threading
 from typing import Any, Dict, List, Optional, Tuple
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from nornir_tcptraceroute.probe import engine as engine_module
 from nornir_tcptraceroute.probe.engine import Engine, Event, Pacer, _received_at
+from nornir_tcptraceroute.probe.errors import TransportError
 from nornir_tcptraceroute.probe.flow import open_flow
 from nornir_tcptraceroute.probe.options import TraceOptions
 from nornir_tcptraceroute.probe.records import Trace
@@ -170,3 +173,26 @@ def test_a_pacer_never_lets_more_through_than_its_rate_and_burst(pauses: List[fl
     for first, start in enumerate(taken):
         for last, end in enumerate(taken[first:], first):
             assert last - first + 1 <= burst + (end - start) * rate + 1e-6
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_without_descriptors_an_engine_refuses_in_one_sentence_and_leaves_none_open(left: int) -> None:
+    free = [os.dup(1) for _ in range(left + 1)]
+    for number in free:
+        os.close(number)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], limits[1]))
+    try:
+        with pytest.raises(TransportError, match="No event loop can be had: Too many open files"):
+            Engine()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    again = os.dup(1)
+    os.close(again)
+    assert again == free[0]
+
+
+def test_a_closed_engine_can_still_be_interrupted() -> None:
+    engine = Engine()
+    engine.close()
+    engine.interrupt()

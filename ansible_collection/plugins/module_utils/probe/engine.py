@@ -17,6 +17,7 @@ from collections import deque
 from itertools import count
 from typing import Callable, Deque, Dict, List, Optional, Set, Tuple, Union
 
+from .errors import TransportError
 from .flow import Flow
 from .records import Trace
 from .state import Endpoints, Probe
@@ -106,13 +107,23 @@ class Engine:
 
     Everything but ``add``, ``withdraw`` and ``interrupt`` belongs to the thread that calls ``run``. The callbacks run in that
     thread and must not block it.
+
+    Raises:
+        TransportError: no file descriptors are left.
     """
 
     def __init__(self) -> None:
         self._transports: Dict[int, RawTransport] = {}
         self._receivers: Dict[int, Tuple[RawTransport, socket.socket]] = {}
-        self._poll = select.epoll()
-        self._wake_read, self._wake_write = os.pipe()
+        try:
+            self._poll = select.epoll()
+        except OSError as error:
+            raise _refused(error) from None
+        try:
+            self._wake_read, self._wake_write = os.pipe()
+        except OSError as error:
+            self._poll.close()
+            raise _refused(error) from None
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._poll.register(self._wake_read, select.EPOLLIN)
@@ -157,8 +168,9 @@ class Engine:
         for transport in self._transports.values():
             transport.close()
         self._poll.close()
+        wake_write, self._wake_write = self._wake_write, -1
         os.close(self._wake_read)
-        os.close(self._wake_write)
+        os.close(wake_write)
 
     def add(self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]] = None) -> None:
         """Begin a trace; from any thread. The engine closes the flow when the trace has ended.
@@ -189,6 +201,9 @@ class Engine:
         return not self._running and not self._inbox
 
     def _wake(self) -> None:
+        if self._wake_write < 0:
+            # Closed; the number may be another file's by now.
+            return
         try:
             os.write(self._wake_write, b"\0")
         except BlockingIOError:
@@ -381,11 +396,15 @@ class Engine:
         dropped = self._transports[running.flow.family].dropped
         if dropped:
             warnings.append(
-                "This host dropped {} replies that came faster than they were read; silent hops may have answered.".format(
+                "This host dropped up to {} replies that came faster than they were read; silent hops may have answered.".format(
                     dropped
                 )
             )
         return tuple(warnings)
+
+
+def _refused(error: OSError) -> TransportError:
+    return TransportError("No event loop can be had: {}; close files or raise their limit".format(error.strerror))
 
 
 def _received_at(received: Received, wall: int, monotonic: float, *, stepped: bool) -> float:
