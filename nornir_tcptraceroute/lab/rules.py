@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from .topology import Host, Location, Router, Topology
+from .topology import SSH_PORT, Host, Location, Router, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,6 +46,8 @@ def _problems_of_link(topology: Topology, where: Location, link: Link) -> Iterat
 def _problems_of_node(topology: Topology, where: Location, name: str, node: Host | Router) -> Iterator[Problem]:
     if not topology.neighbours(name):
         yield where, f"{name!r} has no link"
+    if isinstance(node, Host) and node.managed and SSH_PORT in node.services:
+        yield (*where, "services", SSH_PORT), f"port {SSH_PORT} of {name!r} is its SSH server's, because it is managed"
     for position, rule in enumerate(node.firewall):
         if not rule.families:
             yield (*where, "firewall", position), f"{rule.do!r} does not exist in IPv{rule.family}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from nornir_tcptraceroute.lab import Lab
 from nornir_tcptraceroute.plugins.tasks import TracerouteResult
 from tests.nornir.conftest import DIRECTORY, Run, managed
 
+pytestmark = pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed: openssh-client")
 CONNECTIONS = ("netmiko", "paramiko", "openssh")
 BY_PASSWORD = ("netmiko", "paramiko")
 OPERATOR = "operator-password"

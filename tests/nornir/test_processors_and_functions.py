@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -136,6 +137,8 @@ def test_progress_is_quiet_without_a_terminal() -> None:
 
 @pytest.mark.parametrize("connection", ["netmiko", "paramiko", "openssh"])
 def test_the_example_traces_the_fleet(fleet: Lab, tmp_path: Path, connection: str) -> None:
+    if connection == "openssh" and not shutil.which("ssh"):
+        pytest.skip("ssh is not installed: openssh-client")
     saved = tmp_path / "traces.jsonl"
     ended = fleet.run("controller", [*EXAMPLE, connection, "--save", str(saved)], cwd=ROOT, timeout=60)
     assert ended.returncode == 0, ended.stdout + ended.stderr
