@@ -8,6 +8,7 @@ import sys
 from processes import in_turn, table
 
 RUNS = 40
+ASYNCIO_MS = 38
 
 
 def main() -> int:
@@ -24,11 +25,14 @@ def main() -> int:
         RUNS,
     )
     print(table(runs, {}))
-    bare = statistics.median(runs["python -c pass"].wall)
-    cost = statistics.median(runs["import the probe"].wall) - bare
-    print(f"\nImporting the probe: {1000 * cost:.0f} ms more than Python.")
-    print("Goal (at most 30 ms):", "met" if cost <= 0.030 else "MISSED")
-    return 0 if cost <= 0.030 else 1
+    bare, probe, asyncio = (
+        statistics.median(runs[name].wall) for name in ("python -c pass", "import the probe", "python -c 'import asyncio'")
+    )
+    share = (probe - bare) / (asyncio - bare)
+    print(f"\nImporting the probe: {1000 * (probe - bare):.0f} ms more than Python, {share:.2f} of what asyncio costs.")
+    # On a machine where Python starts in 9 ms, asyncio costs 38 ms more.
+    print(f"Goal (at most 30 ms where asyncio costs {ASYNCIO_MS}):", "met" if share <= 30 / ASYNCIO_MS else "MISSED")
+    return 0 if share <= 30 / ASYNCIO_MS else 1
 
 
 if __name__ == "__main__":
