@@ -1,0 +1,81 @@
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""From what a playbook says to requests."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+import pytest
+
+from ansible_collections.netprobe.path.plugins.module_utils.probe.errors import OptionError
+from ansible_collections.netprobe.path.plugins.module_utils.probe.options import PARAMETERS
+from ansible_collections.netprobe.path.plugins.module_utils.task_options import MOST_TRACES, argument_spec, requests_of
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "several"),
+    [
+        ({"destination": "h"}, [("h", 80)], False),
+        ({"destination": "h", "port": "443"}, [("h", 443)], False),
+        ({"destination": "h", "port": None}, [("h", 80)], False),
+        ({"destination": "h", "ports": [1, "2"], "port": 80}, [("h", 1), ("h", 2)], True),
+        ({"destination": "h", "ports": "1,2"}, [("h", 1), ("h", 2)], True),
+        ({"destinations": ["a", "b"], "ports": [1, 2]}, [("a", 1), ("a", 2), ("b", 1), ("b", 2)], True),
+        ({"destinations": ["a", "a"], "port": 5}, [("a", 5)], True),
+    ],
+)
+def test_requests(arguments: Dict[str, Any], expected: List[Tuple[str, int]], several: bool) -> None:
+    requests, asked_for_several = requests_of(arguments)
+    assert [(request.destination, request.port) for request in requests] == expected
+    assert asked_for_several is several
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"),
+    [
+        ("port", "443", 443),
+        ("wait", "1.5", 1.5),
+        ("wait", 2, 2.0),
+        ("dont_fragment", "yes", True),
+        ("dont_fragment", "false", False),
+        ("family", "6", 6),
+        ("interface", 7, "7"),
+        ("deadline", None, None),
+    ],
+)
+def test_values_are_converted_as_ansible_does(name: str, given: Any, value: Any) -> None:
+    requests = requests_of({"destination": "h", name: given})[0]
+    assert getattr(requests[0], name) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problems"),
+    [
+        ({}, ["destination: is missing; give it, or destinations"]),
+        ({"destination": "h", "port": True}, ["port: True is not a whole number between 1 and 65535"]),
+        ({"destination": "h", "port": 80.5}, ["port: 80.5 is not a whole number between 1 and 65535"]),
+        ({"destination": "h", "wait": "1h"}, ["wait: '1h' is not a number between 0.05 and 300 s"]),
+        ({"destination": "h", "dont_fragment": "maybe"}, ["dont_fragment: 'maybe' is not true or false"]),
+        ({"destination": "h", "colour": 1}, ["'colour': is not an option of a trace"]),
+        ({"destination": "h", "destinations": ["a"]}, ["destinations: can't be given together with destination"]),
+        ({"destination": "h", "port": 1, "ports": [2]}, ["ports: can't be given together with port"]),
+        ({"destinations": []}, ["destinations: is not a list with something in it"]),
+        ({"destinations": {"a": 1}}, ["destinations: is not a list with something in it"]),
+        (
+            {"destinations": ["a", "b"], "max_ttl": 0},
+            ["max_ttl: 0 is not between 1 and 255"],
+        ),
+        (
+            {"destinations": ["a"] * 11, "ports": list(range(1, 101))},
+            ["destinations: 1100 traces are more than {} in one task".format(MOST_TRACES)],
+        ),
+    ],
+)
+def test_every_problem_is_told_once(arguments: Dict[str, Any], problems: List[str]) -> None:
+    with pytest.raises(OptionError) as caught:
+        requests_of(arguments)
+    assert list(caught.value.problems) == problems
+
+
+def test_the_arguments_are_those_of_a_trace() -> None:
+    assert set(argument_spec()) == {*PARAMETERS, "destinations", "ports"}
