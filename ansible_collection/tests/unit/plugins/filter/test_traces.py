@@ -104,7 +104,7 @@ def test_via(networks: list[str], expected: bool) -> None:
         (lambda: FILTERS["hop_table"]({"hops": [], "changed": False}), "trace is not complete"),
         (lambda: FILTERS["hop_addresses"]("text"), "is not an object"),
         (lambda: TESTS["reached"]({"failed": True}), "without hops"),
-        (lambda: TESTS["via"](result(), "10.0.0.0/99"), "is not an address or network"),
+        (lambda: TESTS["via"](result(), "10.0.0.0/99"), "is not an address or a network"),
         (lambda: TESTS["via"](result()), "give at least one"),
     ],
 )
