@@ -192,6 +192,13 @@ def test_without_descriptors_an_engine_refuses_in_one_sentence_and_leaves_none_o
     assert again == free[0]
 
 
+def test_a_host_name_that_no_record_could_hold_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "r\u00f6uter\x1b[31m")
+    trace, _ = run(monkeypatch, [0])
+    assert trace.vantage == r"r\xc3\xb6uter\x1b\x5b31m"
+    assert Trace.from_dict(trace.to_dict()) == trace
+
+
 def test_a_closed_engine_can_still_be_interrupted() -> None:
     engine = Engine()
     engine.close()

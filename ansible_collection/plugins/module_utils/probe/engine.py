@@ -20,6 +20,7 @@ from typing import Callable, Deque, Dict, List, Optional, Set, Tuple, Union
 from .errors import TransportError
 from .flow import Flow
 from .records import Trace
+from .resolver import safe_name
 from .state import Endpoints, Probe
 from .tracer import Event, Tracer
 from .transports.raw import METHOD, RawTransport, Received
@@ -380,7 +381,7 @@ class Engine:
         self._report(running)
         running.on_trace(
             tracer.record(
-                vantage=socket.gethostname(),
+                vantage=safe_name(socket.gethostname()),
                 interface=flow.interface,
                 method=METHOD,
                 started_at=running.started_at,
