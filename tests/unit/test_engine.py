@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import threading
 from typing import Any, Dict, List, Optional, Tuple
@@ -20,6 +19,8 @@ from nornir_tcptraceroute.probe.flow import open_flow
 from nornir_tcptraceroute.probe.options import TraceOptions
 from nornir_tcptraceroute.probe.records import Trace
 from nornir_tcptraceroute.probe.transports.raw import Received
+
+from .descriptors import descriptors_left
 
 SECOND = 1_000_000_000
 
@@ -177,19 +178,13 @@ def test_a_pacer_never_lets_more_through_than_its_rate_and_burst(pauses: List[fl
 
 @pytest.mark.parametrize("left", [0, 1, 2])
 def test_without_descriptors_an_engine_refuses_in_one_sentence_and_leaves_none_open(left: int) -> None:
-    free = [os.dup(1) for _ in range(left + 1)]
-    for number in free:
-        os.close(number)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], limits[1]))
-    try:
-        with pytest.raises(TransportError, match="No event loop can be had: Too many open files"):
-            Engine()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    lowest = os.dup(1)
+    os.close(lowest)
+    with descriptors_left(left), pytest.raises(TransportError, match="No event loop can be had: Too many open files"):
+        Engine()
     again = os.dup(1)
     os.close(again)
-    assert again == free[0]
+    assert again == lowest
 
 
 def test_a_host_name_that_no_record_could_hold_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:

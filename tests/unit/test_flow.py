@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import socket
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
@@ -13,6 +12,7 @@ from nornir_tcptraceroute.probe.errors import ProbeError, ResolveError, RouteErr
 from nornir_tcptraceroute.probe.flow import Flow, open_flow
 from nornir_tcptraceroute.probe.options import TraceOptions
 
+from .descriptors import descriptors_left
 from .namespaces import ip, isolated, reason_without_ipv6
 
 needs_ipv6 = pytest.mark.skipif(reason_without_ipv6() is not None, reason=reason_without_ipv6() or "")
@@ -215,29 +215,15 @@ def test_versions_that_do_not_meet_are_told(names: Answers) -> None:
     [{}, {"interface": "lo"}, {"source": "127.0.0.1"}, {"interface": "lo", "source": "127.0.0.1", "source_port": 40001}],
 )
 def test_a_lack_of_descriptors_is_one_sentence_wherever_it_strikes(keywords: Dict[str, Any]) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     options = TraceOptions(destination="127.0.0.1", **keywords)
-    free = 0
-    used: List[socket.socket] = []
     problems: List[ProbeError] = []
-    flow = None
-    try:
-        # The limit is on the number, so that the gaps below are filled first.
-        used += [socket.socket() for _ in range(2)]
-        limit = used[-1].fileno() + 1
-        while flow is None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit + free, hard))
-            free += 1
-            try:
-                flow = open_flow(options)
-            except ProbeError as error:
-                problems.append(error)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for each in used:
-            each.close()
-        if flow is not None:
-            flow.close()
+    for left in range(10):
+        try:
+            with descriptors_left(left):
+                open_flow(options).close()
+            break
+        except ProbeError as error:
+            problems.append(error)
     assert problems
     for problem in problems:
         assert isinstance(problem, TransportError)

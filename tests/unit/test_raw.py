@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import resource
 import select
 import socket
 import struct
@@ -22,6 +21,7 @@ from nornir_tcptraceroute.probe.transports.raw import RawTransport, Received
 from nornir_tcptraceroute.probe.wire import IcmpError, ProbeBuilder, TcpReply
 
 from . import packets
+from .descriptors import descriptors_left
 from .namespaces import ip, isolated, privileged, reason_without_ipv6, unprivileged
 from .packets import ICMP, ICMPV6, TCP, UDP
 
@@ -307,22 +307,13 @@ def test_without_privilege_one_sentence_tells_how_to_get_it(family: int) -> None
 @families
 @privileged
 def test_a_lack_of_descriptors_is_one_sentence_wherever_it_strikes(family: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     problems: List[ProbeError] = []
-    # The lowest number that is free, once the gaps below are filled.
-    used = [socket.socket() for _ in range(2)]
-    lowest = used[-1].fileno() + 1
-    try:
-        for free in range(4):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, hard))
-            try:
+    for left in range(4):
+        try:
+            with descriptors_left(left):
                 RawTransport(family).close()
-            except ProbeError as error:
-                problems.append(error)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for each in used:
-            each.close()
+        except ProbeError as error:
+            problems.append(error)
     assert [type(problem) for problem in problems] == [TransportError] * 3
     assert str(problems[0]) == "No raw IPv{} socket can be opened: Too many open files".format(family)
 
