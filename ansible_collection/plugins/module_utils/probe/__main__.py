@@ -261,10 +261,11 @@ class _Writer:
 
 
 def _print_line(record: Dict[str, Any]) -> None:
-    line = json.dumps(record, separators=(",", ":")) + "\n"
+    line = (json.dumps(record, separators=(",", ":")) + "\n").encode("ascii")
     try:
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        # Past Python's buffer: what it can't write, it would try again at exit, and end with a status of its own.
+        while line:
+            line = line[os.write(sys.stdout.fileno(), line) :]
     except OSError as error:
         raise _OutputError(error) from error
 
