@@ -11,14 +11,31 @@ from .probe.errors import (
 )
 from .probe.library import trace
 from .probe.options import PARAMETERS, Parameter, TraceOptions
-from .probe.records import Hop, ProbeShape, Quoted, Reply, RoundTrip, Trace
+from .probe.records import (
+    Hop,
+    Interface,
+    Label,
+    Modification,
+    Network,
+    Packet,
+    ProbeShape,
+    Quoted,
+    Reply,
+    RoundTrip,
+    Trace,
+)
 from .version import VERSION
 
 __all__ = [
     "PARAMETERS",
     "VERSION",
     "Hop",
+    "Interface",
+    "Label",
+    "Modification",
+    "Network",
     "OptionError",
+    "Packet",
     "Parameter",
     "PrivilegeError",
     "ProbeError",

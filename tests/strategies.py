@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 from nornir_tcptraceroute.probe.options import FLAG_BITS, PARAMETERS, TraceOptions
 from nornir_tcptraceroute.probe.records import (
     ALTERED,
+    DIRECTIONS,
+    INTERFACE_ROLES,
     PORT_STATES,
     REPLY_KINDS,
     SILENCES,
     STOP_REASONS,
     Hop,
+    Interface,
+    Label,
+    Modification,
+    Network,
+    Packet,
     ProbeShape,
     Quoted,
     Reply,
@@ -68,6 +75,13 @@ EXAMPLE = Trace(
             rtt_ms=RoundTrip(min=0.512, avg=0.512, max=0.512, stddev=0.0),
             loss=0.6667,
             silence="rate_limited",
+            mpls=(Label(label=100704, traffic_class=3, bottom=True, ttl=1),),
+            interface=(Interface(role="incoming", index=15, address="192.0.2.1", name="xe-0/0/1", mtu=1500),),
+            modified=(Modification(field="dscp", sent="46", seen="0", after=1),),
+            unseen=("tcp_options",),
+            network=Network(kind="documentation", name="dc1", prefix="192.0.2.0/24", asn=64496, organization="Example"),
+            device="core1",
+            notes=("core1, in dc1",),
         ),
         Hop(
             ttl=2,
@@ -102,6 +116,7 @@ EXAMPLE = Trace(
     ),
     counters={"sent": 9, "matched": 6, "ignored: quoted sequence": 1},
     warnings=("1 of 4 addresses have no name",),
+    packets=(Packet(at_ms=0.25, direction="sent", data="RQAAOAAA"),),
 )
 
 
@@ -131,6 +146,21 @@ PORTS = st.integers(0, 65535)
 MILLISECONDS = st.floats(0, 1e9)
 ADDRESSES = st.ip_addresses().map(str) | printable(64)
 NAMES = optional(printable(300))
+NUMBERS = st.integers(0, 2**32 - 1)
+LABELS = st.builds(Label, label=st.integers(0, 2**20 - 1), traffic_class=st.integers(0, 7), bottom=st.booleans(), ttl=OCTETS)
+INTERFACES = st.builds(
+    Interface,
+    role=st.sampled_from(INTERFACE_ROLES),
+    index=optional(NUMBERS),
+    address=optional(ADDRESSES),
+    name=NAMES,
+    mtu=optional(NUMBERS),
+)
+MODIFICATIONS = st.builds(Modification, field=printable(32), sent=printable(300), seen=printable(300), after=optional(OCTETS))
+NETWORKS = st.builds(
+    Network, kind=printable(32), name=NAMES, prefix=optional(ADDRESSES), asn=optional(NUMBERS), organization=NAMES
+)
+PACKETS = st.builds(Packet, at_ms=MILLISECONDS, direction=st.sampled_from(DIRECTIONS), data=printable(200))
 
 
 def quoted() -> SearchStrategy[Quoted]:
@@ -174,6 +204,13 @@ def hops() -> SearchStrategy[Hop]:
         rtt_ms=optional(st.builds(RoundTrip, min=MILLISECONDS, avg=MILLISECONDS, max=MILLISECONDS, stddev=MILLISECONDS)),
         loss=optional(st.floats(0, 1)),
         silence=optional(st.sampled_from(SILENCES)),
+        mpls=optional(tuples(LABELS, 2)),
+        interface=optional(tuples(INTERFACES, 2)),
+        modified=optional(tuples(MODIFICATIONS, 2)),
+        unseen=optional(tuples(printable(32), 2)),
+        network=optional(NETWORKS),
+        device=optional(printable(300)),
+        notes=optional(tuples(printable(300), 2)),
     )
 
 
@@ -206,6 +243,7 @@ def traces() -> SearchStrategy[Trace]:
         hops=tuples(hops(), 4),
         counters=st.dictionaries(printable(100), st.integers(0, 2**63), max_size=5),
         warnings=tuples(printable(300), 3),
+        packets=optional(tuples(PACKETS, 3)),
     )
 
 

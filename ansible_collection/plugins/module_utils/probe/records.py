@@ -13,7 +13,23 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .errors import RecordError
 
-__all__ = ("PORT_STATES", "REPLY_KINDS", "SCHEMA", "STOP_REASONS", "Hop", "ProbeShape", "Quoted", "Reply", "RoundTrip", "Trace")
+__all__ = (
+    "PORT_STATES",
+    "REPLY_KINDS",
+    "SCHEMA",
+    "STOP_REASONS",
+    "Hop",
+    "Interface",
+    "Label",
+    "Modification",
+    "Network",
+    "Packet",
+    "ProbeShape",
+    "Quoted",
+    "Reply",
+    "RoundTrip",
+    "Trace",
+)
 
 #: The version of the records.
 SCHEMA = 1
@@ -22,6 +38,10 @@ PORT_STATES = ("open", "closed", "filtered", "unreachable", "unknown")
 STOP_REASONS = ("reached", "unreachable", "max_ttl", "gap_limit", "deadline", "interrupted", "error")
 SILENCES = ("silent", "rate_limited", "lost")
 ALTERED = ("source", "source_port", "address", "port", "sequence", "identification", "window")
+DIRECTIONS = ("sent", "received")
+#: So many packets at most in one trace: the probes of 255 hops of 50 queries, and their answers.
+MOST_PACKETS = 30000
+INTERFACE_ROLES = ("incoming", "incoming_sub_ip", "outgoing", "next_hop")
 
 
 _Class = TypeVar("_Class", bound=type)
@@ -132,6 +152,95 @@ class RoundTrip:
 
 @_with_shared_methods
 @dataclass(frozen=True, eq=False, repr=False)
+class Label:
+    """One entry of the MPLS label stack that the probe arrived with (RFC 3032 section 2.1, RFC 4950).
+
+    Attributes:
+        label: 20 bits.
+        traffic_class: 3 bits (RFC 5462).
+        bottom: whether it is the last of the stack.
+        ttl: of the entry.
+    """
+
+    label: int
+    traffic_class: int
+    bottom: bool
+    ttl: int
+
+
+@_with_shared_methods
+@dataclass(frozen=True, eq=False, repr=False)
+class Interface:
+    """An interface of the router that its answer tells of (RFC 5837).
+
+    Attributes:
+        role: ``incoming``: the probe arrived there; ``incoming_sub_ip``: a component of that one; ``outgoing``: it would have
+            left there; ``next_hop``: the address that it would have gone to.
+        index: ifIndex of the router (RFC 2863). address: IP address. name: ifName, escaped. mtu: in bytes. None where not told.
+    """
+
+    role: str
+    index: Optional[int] = None
+    address: Optional[str] = None
+    name: Optional[str] = None
+    mtu: Optional[int] = None
+
+
+@_with_shared_methods
+@dataclass(frozen=True, eq=False, repr=False)
+class Modification:
+    """A field of the probe that the path has rewritten on the way to a hop.
+
+    Attributes:
+        field: its name, such as ``dscp`` or ``source_port``.
+        sent: the value that the probe left with. seen: the value that the hop quotes. Both are text, for a reader.
+        after: TTL of the last hop before that saw the field as it had been; None where no hop before showed it.
+    """
+
+    field: str
+    sent: str
+    seen: str
+    after: Optional[int]
+
+
+@_with_shared_methods
+@dataclass(frozen=True, eq=False, repr=False)
+class Network:
+    """What network an address is in.
+
+    Attributes:
+        kind: ``loopback``, ``link_local``, ``private``, ``shared``, ``benchmarking``, ``documentation`` or ``public``.
+        name: of the user's network with the longest prefix that holds the address; None for none.
+        prefix: that prefix.
+        asn: number of the autonomous system that announces it; None where not looked up or not found.
+        organization: name of that system, escaped.
+    """
+
+    kind: str
+    name: Optional[str] = None
+    prefix: Optional[str] = None
+    asn: Optional[int] = None
+    organization: Optional[str] = None
+
+
+@_with_shared_methods
+@dataclass(frozen=True, eq=False, repr=False)
+class Packet:
+    """A packet of a trace, sent or received.
+
+    Attributes:
+        at_ms: when, in milliseconds since ``Trace.started_at``.
+        direction: ``sent`` or ``received``.
+        data: its bytes from the IP header on, base64.
+    """
+
+    at_ms: float
+    direction: str
+    data: str
+
+
+@_with_shared_methods
+@dataclass(frozen=True, eq=False, repr=False)
 class Hop:
     """One TTL of the path.
 
@@ -145,6 +254,16 @@ class Hop:
         loss: share of the queries that stayed without an answer, 0 to 1; None where none was sent.
         silence: None where every probe was answered; ``silent`` where none was; else what the unanswered ones turned out to be:
             ``rate_limited`` (each had followed the hop's last answer sooner than any answered one) or ``lost``.
+
+    What follows is what the analysis found, None before it has looked and where it has nothing to look at:
+
+        mpls: the label stack that the probe arrived with, top first.
+        interface: the router's interfaces that its answer tells of.
+        modified: what had been rewritten in the probe, where this hop is the first to show it.
+        unseen: the fields that this hop's quotes are too short to show.
+        network: the network of ``address``.
+        device: name of the inventory's device that ``address`` belongs to.
+        notes: all of this as short sentences, for a reader.
     """
 
     ttl: int
@@ -155,6 +274,13 @@ class Hop:
     rtt_ms: Optional[RoundTrip]
     loss: Optional[float]
     silence: Optional[str] = None
+    mpls: Optional[Tuple[Label, ...]] = None
+    interface: Optional[Tuple[Interface, ...]] = None
+    modified: Optional[Tuple[Modification, ...]] = None
+    unseen: Optional[Tuple[str, ...]] = None
+    network: Optional[Network] = None
+    device: Optional[str] = None
+    notes: Optional[Tuple[str, ...]] = None
 
 
 @_with_shared_methods
@@ -190,6 +316,7 @@ class Trace:
         hops: one for each TTL from the first to the last probed that belongs to the path.
         counters: packets sent, matched and ignored, by reason.
         warnings: sentences that the reader should know before believing the rest.
+        packets: every probe and every answer to one, in the order of their times; None unless all evidence was asked for.
     """
 
     destination: str
@@ -210,6 +337,7 @@ class Trace:
     hops: Tuple[Hop, ...]
     counters: Mapping[str, int]
     warnings: Tuple[str, ...] = ()
+    packets: Optional[Tuple[Packet, ...]] = None
     schema: int = SCHEMA
 
     def to_dict(self) -> Dict[str, Any]:
@@ -227,9 +355,17 @@ class Trace:
         return _read_trace(data)
 
 
+#: Fields that a record lacks where they are None: what only some traces hold, and what the analysis adds.
+_MAY_BE_ABSENT: Mapping[Any, Tuple[str, ...]] = {
+    Hop: ("mpls", "interface", "modified", "unseen", "network", "device", "notes"),
+    Trace: ("packets",),
+}
+
+
 def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        absent = [name for name in _MAY_BE_ABSENT.get(type(value), ()) if getattr(value, name) is None]
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__ if name not in absent}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
@@ -312,9 +448,12 @@ def _record(cls: Callable[..., Any], readers: Mapping[str, _Reader]) -> _Reader:
         if not isinstance(value, Mapping):
             raise _refuse(place, "an object")
         missing: List[str] = [name for name in readers if name not in value]
-        if missing:
-            raise _refuse(place, "complete ({} is missing)".format(missing[0]))
-        return cls(**{name: reader(value[name], "{}.{}".format(place, name)) for name, reader in readers.items()})
+        needed = [name for name in missing if name not in _MAY_BE_ABSENT.get(cls, ())]
+        if needed:
+            raise _refuse(place, "complete ({} is missing)".format(needed[0]))
+        # Only where it is told: what may be missing is a default of the record.
+        there = readers if not missing else {name: reader for name, reader in readers.items() if name in value}
+        return cls(**{name: reader(value[name], "{}.{}".format(place, name)) for name, reader in there.items()})
 
     return read
 
@@ -407,12 +546,60 @@ _read_trace_at = _record(
                     ),
                     "loss": _optional(_number(0, 1)),
                     "silence": _optional(_choice(*SILENCES)),
+                    "mpls": _several(
+                        _record(
+                            Label,
+                            {
+                                "label": _integer(0, 2**20 - 1),
+                                "traffic_class": _integer(0, 7),
+                                "bottom": _boolean,
+                                "ttl": _OCTET,
+                            },
+                        ),
+                        100,
+                    ),
+                    "interface": _several(
+                        _record(
+                            Interface,
+                            {
+                                "role": _choice(*INTERFACE_ROLES),
+                                "index": _optional(_integer(0, 2**32 - 1)),
+                                "address": _optional(_ADDRESS),
+                                "name": _NAME,
+                                "mtu": _optional(_integer(0, 2**32 - 1)),
+                            },
+                        ),
+                        100,
+                    ),
+                    "modified": _several(
+                        _record(
+                            Modification,
+                            {"field": _text(32), "sent": _text(300), "seen": _text(300), "after": _optional(_TTL)},
+                        ),
+                        100,
+                    ),
+                    "unseen": _several(_text(32), 100),
+                    "network": _record(
+                        Network,
+                        {
+                            "kind": _text(32),
+                            "name": _NAME,
+                            "prefix": _optional(_ADDRESS),
+                            "asn": _optional(_integer(0, 2**32 - 1)),
+                            "organization": _NAME,
+                        },
+                    ),
+                    "device": _text(1024),
+                    "notes": _several(_text(1000), 100),
                 },
             ),
             255,
         ),
         "counters": _counts,
         "warnings": _several(_text(1000), 100),
+        "packets": _several(
+            _record(Packet, {"at_ms": _MILLISECONDS, "direction": _choice(*DIRECTIONS), "data": _text(100000)}), MOST_PACKETS
+        ),
     },
 )
 
