@@ -144,7 +144,7 @@ class Engine:
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def open(self, family: int) -> None:
@@ -222,7 +222,7 @@ class Engine:
             timeout = self._due[0][0] - time.monotonic() if self._due else None
             self._clock_offset = self._wall_minus_monotonic()
             touched: Set[Running] = set()
-            for number, _ in self._poll.poll(None if timeout is None else max(0.0, timeout)):
+            for number, _events in self._poll.poll(None if timeout is None else max(0.0, timeout)):
                 if number == self._wake_read:
                     os.read(self._wake_read, 4096)
                 else:
@@ -267,7 +267,7 @@ class Engine:
     def _take_due(self, now: float) -> List[Running]:
         taken = []
         while self._due and self._due[0][0] <= now:
-            at, _, running = heapq.heappop(self._due)
+            at, _order, running = heapq.heappop(self._due)
             if at == running.due_at:
                 running.due_at = math.inf
                 taken.append(running)

@@ -86,7 +86,7 @@ class Flow:
     def __enter__(self) -> Flow:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
 
@@ -106,18 +106,17 @@ def open_flow(options: TraceOptions, *, reserve: bool = True) -> Flow:
     """
     interface_index = _interface_index(options.interface) if options.interface else 0
     sources = resolve(options.source, options.family) if options.source else []
-    families = {version for version, _ in sources}
+    families = {version for version, _address in sources}
     # A source of both versions leaves the choice to the destination.
     candidates = resolve(options.destination, families.pop() if len(families) == 1 else options.family)
-    problem: Optional[ProbeError] = None
+    problems: List[ProbeError] = []
     for family, address in candidates:
         try:
             wanted = next((source for version, source in sources if version == family), None)
             return _open(options, family, address, wanted, interface_index, reserve=reserve)
         except (ResolveError, RouteError) as error:
-            problem = problem or error
-    assert problem is not None
-    raise problem
+            problems.append(error)
+    raise problems[0]
 
 
 def _open(
@@ -127,8 +126,8 @@ def _open(
     refusal = forbidden(address, family)
     if refusal:
         raise RouteError("{} is never traced to: {}; give the address of one host".format(shown, refusal))
-    address, _, zone = address.partition("%")
-    wanted_source, _, source_zone = (wanted or "").partition("%")
+    address, _percent, zone = address.partition("%")
+    wanted_source, _percent, source_zone = (wanted or "").partition("%")
     bound = {index for index in (interface_index, _zone_index(zone), _zone_index(source_zone)) if index}
     if len(bound) > 1:
         raise RouteError("{} can't be traced to through two interfaces at once: let interface and zones agree".format(shown))
@@ -160,7 +159,7 @@ def _interface_index(name: str) -> int:
     try:
         return socket.if_nametoindex(name)
     except OSError:
-        known = [each for _, each in _interfaces()]
+        known = [each for _number, each in _interfaces()]
         listed = ", ".join(known[:_LISTED_INTERFACES]) + (", ..." if len(known) > _LISTED_INTERFACES else "")
         raise RouteError("{} is not an interface of this host: choose from {}".format(name, listed)) from None
 
@@ -174,7 +173,7 @@ def _interfaces() -> List[Tuple[int, str]]:
 
 def _zone_index(zone: str) -> int:
     """A zone is the name or the number of an interface (RFC 4007 section 11.2)."""
-    if zone.isdigit() and int(zone) in (number for number, _ in _interfaces()):
+    if zone.isdigit() and int(zone) in (number for number, _name in _interfaces()):
         return int(zone)
     return _interface_index(zone) if zone else 0
 
@@ -260,7 +259,7 @@ def _route(family: int, address: str, source: str, index: int, shown: str) -> Tu
             answer = netlink.recv(65536)
         except OSError as error:
             raise TransportError("The kernel can't be asked for the route to {}: {}".format(shown, error.strerror)) from None
-    _, kind_of_answer, _, _, _ = _NETLINK_HEADER.unpack_from(answer)
+    kind_of_answer = _NETLINK_HEADER.unpack_from(answer)[1]
     if kind_of_answer != _NEW_ROUTE:
         number = -struct.unpack_from("=i", answer, _NETLINK_HEADER.size)[0] if kind_of_answer == _ERROR else errno.EIO
         start = " from {}".format(source) if source else ""

@@ -67,7 +67,7 @@ class _SharedEngine:
         """Start afresh."""
         self._lock = threading.Lock()
         self._engine: Optional[Engine] = None
-        self._thread = threading.Thread()
+        self._thread: Optional[threading.Thread] = None
         self._waiting: Set[_Waiting] = set()
 
     def leave_to_parent(self) -> None:
@@ -100,7 +100,7 @@ class _SharedEngine:
 
     def _begin(self, flow: Flow, waiting: _Waiting, on_event: Optional[Callable[[Event], None]]) -> None:
         with self._lock:
-            if self._engine is not None and not self._thread.is_alive():
+            if self._engine is not None and (self._thread is None or not self._thread.is_alive()):
                 # A Ctrl-C came before its thread had begun.
                 self._engine.close()
                 self._engine = None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from .options import FLAG_BITS
@@ -103,11 +104,7 @@ class Matcher:
         A destination that waits for our RST resets a probe with a higher number, which is one that a later probe has overtaken.
         So a RST says "closed" for certain only where no later probe can have been there before.
         """
-        assert probe.sent_at is not None
-        return not any(
-            other.ttl >= probe.ttl and other.sent_at is not None and probe.sent_at < other.sent_at <= at
-            for other in self._by_sequence.values()
-        )
+        return not any(other.ttl >= probe.ttl and probe.sent_at < other.sent_at <= at for other in self._by_sequence.values())
 
     def _match_icmp(self, error: IcmpError, at: float) -> Verdict:
         quote, flow = error.quote, self._endpoints
@@ -128,7 +125,7 @@ class Matcher:
                 probe = None
             else:
                 altered += ("identification" if flow.family == 4 else "window",)
-        if probe is not None and probe.sent_at is not None:
+        if probe is not None and probe.sent_at < math.inf:
             if not altered and self._checksum_contradicts(probe, error):
                 return Verdict("wrong_checksum")
             # Whatever else was rewritten, nobody off the path can know this number: it is a NAT.
@@ -143,7 +140,7 @@ class Matcher:
         """
         quote = error.quote
         probe = self._by_identification.get(quote.identification) if quote.identification is not None else None
-        if probe is None or probe.sent_at is None:
+        if probe is None or probe.sent_at == math.inf:
             return Verdict("wrong_sequence")
         shift = (quote.sequence - probe.sequence) % _MODULUS
         answer = Answer(probe, error, at, ("sequence",))
@@ -192,6 +189,6 @@ class Matcher:
             candidates.append(reply.sequence - self._acknowledgment_offset)
         for sequence in candidates:
             probe = self._by_sequence.get(sequence % _MODULUS)
-            if probe is not None and probe.sent_at is not None:
+            if probe is not None and probe.sent_at < math.inf:
                 return probe
         return None

@@ -54,8 +54,7 @@ class Parameter:
     @property
     def rule(self) -> str:
         """What a value must be, as the end of the sentence "... is not ...": ``between 1 and 255``."""
-        if self.kind in ("integer", "number"):
-            assert self.minimum is not None and self.maximum is not None
+        if self.minimum is not None and self.maximum is not None:
             return "between {:g} and {:g}".format(self.minimum, self.maximum) + (" " + self.unit if self.unit else "")
         if self.kind == "choice":
             return "one of " + ", ".join(str(choice) for choice in self.choices)
@@ -66,10 +65,13 @@ class Parameter:
             "flags": "a list of TCP flags from " + ", ".join(FLAG_BITS),
         }[self.kind]
 
+    def includes(self, value: float) -> bool:
+        """Whether a number lies within the bounds; one that is None bounds nothing."""
+        return (self.minimum is None or self.minimum <= value) and (self.maximum is None or value <= self.maximum)
+
 
 def _option(
     kind: str,
-    default: Any,
     text: str,
     *,
     minimum: Optional[float] = None,
@@ -77,8 +79,9 @@ def _option(
     choices: Tuple[Any, ...] = (),
     optional: bool = False,
     unit: str = "",
-) -> Any:
-    metadata = {
+) -> Dict[str, Any]:
+    """What a field of TraceOptions has to say besides its name and default, see Parameter."""
+    return {
         "kind": kind,
         "minimum": minimum,
         "maximum": maximum,
@@ -87,7 +90,6 @@ def _option(
         "unit": unit,
         "help": text,
     }
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -100,87 +102,117 @@ class TraceOptions:
         OptionError: names every option that breaks its rule, before anything was opened or sent.
     """
 
-    destination: str = _option("host", "", "Host name or address to trace to.")
-    port: int = _option("integer", 80, "TCP port at the destination.", minimum=1, maximum=65535)
-    family: Optional[int] = _option(
-        "choice", None, "IP version to use; by default the first that the name resolves to.", choices=(4, 6), optional=True
+    destination: str = field(default="", metadata=_option("host", "Host name or address to trace to."))
+    port: int = field(default=80, metadata=_option("integer", "TCP port at the destination.", minimum=1, maximum=65535))
+    family: Optional[int] = field(
+        default=None,
+        metadata=_option(
+            "choice", "IP version to use; by default the first that the name resolves to.", choices=(4, 6), optional=True
+        ),
     )
-    first_ttl: int = _option("integer", 1, "TTL (hop limit) to start from.", minimum=1, maximum=255)
-    max_ttl: int = _option("integer", 30, "TTL (hop limit) to stop at.", minimum=1, maximum=255)
-    queries: int = _option("integer", 3, "Queries for each hop.", minimum=1, maximum=50)
-    wait: float = _option(
-        "number",
-        3.0,
-        "Longest time to wait for the answer to a probe; a shorter one is used once the path's round-trip times are known.",
-        minimum=0.05,
-        maximum=300,
-        unit="s",
+    first_ttl: int = field(default=1, metadata=_option("integer", "TTL (hop limit) to start from.", minimum=1, maximum=255))
+    max_ttl: int = field(default=30, metadata=_option("integer", "TTL (hop limit) to stop at.", minimum=1, maximum=255))
+    queries: int = field(default=3, metadata=_option("integer", "Queries for each hop.", minimum=1, maximum=50))
+    wait: float = field(
+        default=3.0,
+        metadata=_option(
+            "number",
+            "Longest time to wait for the answer to a probe; a shorter one is used once the path's round-trip times are known.",
+            minimum=0.05,
+            maximum=300,
+            unit="s",
+        ),
     )
-    deadline: Optional[float] = _option(
-        "number",
-        None,
-        "End the whole trace after this time; by default it ends by itself.",
-        minimum=0.05,
-        maximum=86400,
-        optional=True,
-        unit="s",
+    deadline: Optional[float] = field(
+        default=None,
+        metadata=_option(
+            "number",
+            "End the whole trace after this time; by default it ends by itself.",
+            minimum=0.05,
+            maximum=86400,
+            optional=True,
+            unit="s",
+        ),
     )
-    gap_limit: int = _option(
-        "integer", 0, "End the trace after this many silent hops in a row; 0 goes on to max_ttl.", minimum=0, maximum=255
+    gap_limit: int = field(
+        default=0,
+        metadata=_option(
+            "integer", "End the trace after this many silent hops in a row; 0 goes on to max_ttl.", minimum=0, maximum=255
+        ),
     )
-    parallel: int = _option(
-        "integer",
-        8,
-        "How many hops beyond the furthest answer are probed at the same time; 1 is one probe at a time.",
-        minimum=1,
-        maximum=255,
+    parallel: int = field(
+        default=8,
+        metadata=_option(
+            "integer",
+            "How many hops beyond the furthest answer are probed at the same time; 1 is one probe at a time.",
+            minimum=1,
+            maximum=255,
+        ),
     )
-    source: Optional[str] = _option(
-        "host", None, "Source address (or a name of it), one of this host's; by default the route's.", optional=True
+    source: Optional[str] = field(
+        default=None,
+        metadata=_option("host", "Source address (or a name of it), one of this host's; by default the route's.", optional=True),
     )
-    source_port: Optional[int] = _option(
-        "integer", None, "Source port of every probe; by default a free one.", minimum=1, maximum=65535, optional=True
+    source_port: Optional[int] = field(
+        default=None,
+        metadata=_option(
+            "integer", "Source port of every probe; by default a free one.", minimum=1, maximum=65535, optional=True
+        ),
     )
-    interface: Optional[str] = _option(
-        "interface", None, "Interface that the probes leave through; by default the route's.", optional=True
+    interface: Optional[str] = field(
+        default=None,
+        metadata=_option("interface", "Interface that the probes leave through; by default the route's.", optional=True),
     )
-    flags: str = _option("flags", "SYN", "TCP flags of the probes, separated by commas.")
-    tcp_options: str = _option(
-        "choice",
-        "none",
-        "TCP options of the probes: none, mss alone, or those of a Linux SYN.",
-        choices=("none", "mss", "linux"),
+    flags: str = field(default="SYN", metadata=_option("flags", "TCP flags of the probes, separated by commas."))
+    tcp_options: str = field(
+        default="none",
+        metadata=_option(
+            "choice", "TCP options of the probes: none, mss alone, or those of a Linux SYN.", choices=("none", "mss", "linux")
+        ),
     )
-    length: Optional[int] = _option(
-        "integer",
-        None,
-        "Length of the whole IP packet, filled up with payload; by default the headers alone.",
-        minimum=40,
-        maximum=65535,
-        optional=True,
-        unit="bytes",
+    length: Optional[int] = field(
+        default=None,
+        metadata=_option(
+            "integer",
+            "Length of the whole IP packet, filled up with payload; by default the headers alone.",
+            minimum=40,
+            maximum=65535,
+            optional=True,
+            unit="bytes",
+        ),
     )
-    tos: int = _option(
-        "integer", 0, "Type of service (IPv4) or traffic class (IPv6): DSCP times 4, plus ECN.", minimum=0, maximum=255
+    tos: int = field(
+        default=0,
+        metadata=_option(
+            "integer", "Type of service (IPv4) or traffic class (IPv6): DSCP times 4, plus ECN.", minimum=0, maximum=255
+        ),
     )
-    dont_fragment: bool = _option("boolean", False, "Set the don't-fragment bit (IPv4; IPv6 routers never fragment).")
-    method: str = _option(
-        "choice",
-        "auto",
-        "How packets are sent: raw needs CAP_NET_RAW; auto takes the best that this process may use.",
-        choices=("auto", "raw"),
+    dont_fragment: bool = field(
+        default=False, metadata=_option("boolean", "Set the don't-fragment bit (IPv4; IPv6 routers never fragment).")
     )
-    names: str = _option(
-        "choice",
-        "public",
-        "Which hops are looked up in DNS after the trace: none, all, or all but RFC 1918 addresses.",
-        choices=("none", "all", "public"),
+    method: str = field(
+        default="auto",
+        metadata=_option(
+            "choice",
+            "How packets are sent: raw needs CAP_NET_RAW; auto takes the best that this process may use.",
+            choices=("auto", "raw"),
+        ),
     )
-    evidence: str = _option(
-        "choice",
-        "notable",
-        "Which replies are kept whole: none, the first of each kind and address in a hop, or all.",
-        choices=("none", "notable", "all"),
+    names: str = field(
+        default="public",
+        metadata=_option(
+            "choice",
+            "Which hops are looked up in DNS after the trace: none, all, or all but RFC 1918 addresses.",
+            choices=("none", "all", "public"),
+        ),
+    )
+    evidence: str = field(
+        default="notable",
+        metadata=_option(
+            "choice",
+            "Which replies are kept whole: none, the first of each kind and address in a hop, or all.",
+            choices=("none", "notable", "all"),
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -318,15 +350,13 @@ def _checked(parameter: Parameter, value: Any) -> Tuple[Any, str]:
 def _checked_integer(parameter: Parameter, value: Any) -> Tuple[Any, str]:
     if isinstance(value, bool) or not isinstance(value, int):
         return value, "a whole number " + parameter.rule
-    assert parameter.minimum is not None and parameter.maximum is not None
-    return value, "" if parameter.minimum <= value <= parameter.maximum else parameter.rule
+    return value, "" if parameter.includes(value) else parameter.rule
 
 
 def _checked_number(parameter: Parameter, value: Any) -> Tuple[Any, str]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value, "a number " + parameter.rule
-    assert parameter.minimum is not None and parameter.maximum is not None
-    if not parameter.minimum <= value <= parameter.maximum:
+    if not parameter.includes(value):
         return value, parameter.rule
     return float(value), ""
 

@@ -134,7 +134,7 @@ def _may_become_nobody(status: Dict[str, str]) -> bool:
 def _is_mapped(path: str) -> bool:
     """Whether a user or group map of user_namespaces(7) has the id of nobody."""
     for line in _text(path).splitlines():
-        first, _, count = (int(number) for number in line.split())
+        first, _outside, count = (int(number) for number in line.split())
         if first <= _NOBODY < first + count:
             return True
     return False
@@ -195,7 +195,7 @@ def _status() -> Dict[str, str]:
 
 def _fields(path: str) -> Dict[str, str]:
     lines = _text(path).splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return {name: value.strip() for name, _colon, value in (line.partition(":") for line in lines)}
 
 
 def _text(path: str) -> str:

@@ -103,7 +103,7 @@ def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplica
 
 def _silence(hop: HopState) -> Optional[str]:
     """What the unanswered probes of a hop turned out to be, see ``Hop.silence``."""
-    probes = sorted((probe for query in hop.queries for probe in query.probes), key=lambda probe: probe.sent_at or 0.0)
+    probes = sorted((probe for query in hop.queries for probe in query.probes), key=lambda probe: probe.sent_at)
     if all(probe.answered for probe in probes):
         return None
     if not hop.answered:
@@ -113,12 +113,11 @@ def _silence(hop: HopState) -> Optional[str]:
     silent_gaps: List[float] = []
     last_answered: Optional[float] = None
     for probe in probes:
-        sent_at = probe.sent_at or 0.0
         if last_answered is not None:
-            (answered_gaps if probe.answered else silent_gaps).append(sent_at - last_answered)
+            (answered_gaps if probe.answered else silent_gaps).append(probe.sent_at - last_answered)
         elif not probe.answered:
             return "lost"
         if probe.answered:
-            last_answered = sent_at
+            last_answered = probe.sent_at
     by_time = max(silent_gaps) < min(answered_gaps)
     return "rate_limited" if by_time and len(answered_gaps) + len(silent_gaps) > 2 else "lost"

@@ -92,7 +92,7 @@ def _lookup(name: bytes, family: Optional[int]) -> List[Tuple[int, str]]:
             return []
         raise
     found: Dict[Tuple[int, str], None] = {}
-    for _, _, _, _, place in answers:
+    for *_kind, place in answers:
         address = str(place[0])
         version = is_address(address)
         if version == 6 and socket.inet_pton(socket.AF_INET6, address.partition("%")[0])[:12] == _MAPPED:

@@ -24,7 +24,10 @@ class Endpoints(NamedTuple):
 
 
 class Probe:
-    """One packet: its place in the trace, its numbers, and its times in seconds of the caller's clock (None before)."""
+    """One packet: its place in the trace, its numbers, and its times in seconds of the caller's clock.
+
+    ``sent_at`` is infinite before it is sent, ``given_up_at`` None before it is given up.
+    """
 
     __slots__ = ("acknowledgment", "answered", "given_up_at", "identification", "query", "sent_at", "sequence", "ttl")
 
@@ -34,7 +37,7 @@ class Probe:
         self.sequence = sequence
         self.acknowledgment = acknowledgment
         self.identification = identification
-        self.sent_at: Optional[float] = None
+        self.sent_at = math.inf
         self.given_up_at: Optional[float] = None
         self.answered = False
 
@@ -65,7 +68,6 @@ class Answer(NamedTuple):
     @property
     def round_trip(self) -> float:
         """Seconds from the probe's sending to the answer."""
-        assert self.probe.sent_at is not None
         return max(0.0, self.received_at - self.probe.sent_at)
 
 

@@ -124,8 +124,9 @@ class Tracer:
         self._rounds = options.parallel == 1
         self._widened = 0
         self._stalls = 0
-        self._moved_at: Optional[float] = None
+        self._moved_at = -math.inf
         self._started_at: Optional[float] = None
+        self._deadline = math.inf
         self._ended_at: Optional[float] = None
         self._errors_in_row = 0
         self._told = options.first_ttl - 1
@@ -143,25 +144,22 @@ class Tracer:
         """
         if self._started_at is None:
             self._started_at = self._moved_at = now
+            if self.options.deadline is not None:
+                self._deadline = now + self.options.deadline
         while self.stop_reason is None:
-            deadline = self._deadline()
-            if now >= deadline:
+            if now >= self._deadline:
                 self.end("deadline", now)
                 break
             probe = self._next_ready()
             if probe is not None:
                 return probe
             if not self._changed and now < self._wake:
-                return min(self._wake, deadline)
+                return min(self._wake, self._deadline)
             self._plan(now)
             self._tell_hops()
             if not self._ready and self._wake == math.inf:
                 self.end(self._natural_end(), now)
         return None
-
-    def _deadline(self) -> float:
-        assert self._started_at is not None
-        return math.inf if self.options.deadline is None else self._started_at + self.options.deadline
 
     def _next_ready(self) -> Optional[Probe]:
         while self._ready:
@@ -205,7 +203,7 @@ class Tracer:
             error: name of the system's error, such as ``ENETUNREACH``.
             at: when, in seconds of the caller's clock.
         """
-        _, query = self._place(probe)
+        query = self._place(probe)[1]
         query.queued = False
         self._matcher.forget(probe)
         if not query.probes:
@@ -277,7 +275,7 @@ class Tracer:
             query.answer = answer
         if not hop.answered:
             hop.answered = True
-            self._moved_at = max(self._moved_at or answer.received_at, answer.received_at)
+            self._moved_at = max(self._moved_at, answer.received_at)
             self._stalls = self._widened = 0
         if isinstance(packet, TcpReply):
             self._answered_by_destination(packet, answer)
@@ -336,7 +334,7 @@ class Tracer:
 
     def _overdue_at(self, probe: Probe, furthest: int) -> float:
         """When a probe is given up, in seconds of the caller's clock."""
-        sent_at, wait, longest = probe.sent_at or 0.0, self.options.wait, self._longest_rtt
+        sent_at, wait, longest = probe.sent_at, self.options.wait, self._longest_rtt
         hop = self._hops[probe.ttl]
         if longest is None:
             return sent_at + wait
@@ -344,7 +342,7 @@ class Tracer:
             return sent_at + min(wait, max(_LEAST_PATIENCE, _PATIENCE * longest))
         if probe.ttl > furthest:
             return sent_at + min(wait, max(_LEAST_TAIL_PATIENCE, _TAIL_PATIENCE * longest))
-        first_sent_at = hop.queries[0].probes[0].sent_at or 0.0 if hop.queries[0].probes else sent_at
+        first_sent_at = hop.queries[0].probes[0].sent_at if hop.queries[0].probes else sent_at
         patient = max(sent_at + max(_LEAST_PATIENCE, _PATIENCE * longest), first_sent_at + _LEAST_CHANCE)
         return min(sent_at + wait, patient)
 
@@ -378,7 +376,6 @@ class Tracer:
         distance = self._distance()
         furthest = max(self._furthest, distance or 0)
         for probe in list(self._outstanding.values()):
-            assert probe.sent_at is not None
             if distance is not None and probe.ttl > distance:
                 # Beyond the end of the path nobody waits for it.
                 continue
@@ -395,7 +392,6 @@ class Tracer:
     def _widen(self, now: float) -> None:
         """Ask the TTLs of the window for the first time, and widen it where nothing moves."""
         last = self._last_ttl()
-        assert self._moved_at is not None
         if self.options.parallel == 1:
             if all(self._settled(hop) for hop in self._hops.values()) and self._next_ttl <= last:
                 self._ask(self._next_ttl)
@@ -443,7 +439,7 @@ class Tracer:
         for query in hop.queries:
             if self._may_repeat(hop, query):
                 pause = _REPEAT_AFTER * 2 ** (len(query.probes) - 1)
-                self._queue_at(hop, query, query.probes[-1].sent_at or now, now, pause)
+                self._queue_at(hop, query, query.probes[-1].sent_at, now, pause)
 
     def _one_answer_a_round_trip(self) -> bool:
         """Whether the destination answers one probe of the flow at a time: a SYN to a port that is not known to be closed."""
@@ -458,11 +454,11 @@ class Tracer:
         it stayed away, our kernel's RST may have been lost, and the destination waits for it; it says so only after half a second
         and more, so the pauses grow.
         """
-        since = [probe for query in hop.queries for probe in query.probes if (probe.sent_at or 0.0) >= (self._reached_at or 0.0)]
+        since = [probe for query in hop.queries for probe in query.probes if probe.sent_at >= (self._reached_at or 0.0)]
         if any(query.queued for query in hop.queries) or any(probe.sequence in self._outstanding for probe in since):
             return math.inf
         silent = 0
-        for probe in sorted(since, key=lambda probe: probe.sent_at or 0.0):
+        for probe in sorted(since, key=lambda probe: probe.sent_at):
             silent = 0 if probe.answered else silent + 1
         return hop.last_sent_at + min(_LONGEST_PAUSE, _REPEAT_AFTER * (1 << silent - 1)) if silent else 0.0
 
@@ -489,14 +485,14 @@ class Tracer:
             return hop
         # A probe is known not to have reached the destination if the next one that did was answered.
         later = sorted(
-            (probe.sent_at or 0.0, probe.answered)
+            (probe.sent_at, probe.answered)
             for ttl, other in self._hops.items()
             if ttl > hop.ttl
             for query in other.queries
             for probe in query.probes
         )
         confirmed = inconclusive = 0
-        for sent_at in (probe.sent_at or 0.0 for query in hop.queries for probe in query.probes):
+        for sent_at in (probe.sent_at for query in hop.queries for probe in query.probes):
             answered = next((answered for at, answered in later if at > sent_at), False)
             confirmed, inconclusive = confirmed + answered, inconclusive + (not answered)
         wanted = _LOSSY_CONFIRMATIONS if self._lossy() else _CONFIRMATIONS

@@ -243,7 +243,7 @@ def read_icmpv4(packet: bytes) -> Union[IcmpError, str]:
     header = _ipv4_header(packet)
     if isinstance(header, str):
         return header
-    header_length, ttl, source, _ = header
+    header_length, ttl, source, _destination = header
     message = packet[header_length:]
     if len(message) < 8:
         return "truncated"
@@ -300,7 +300,7 @@ def _ipv4_header(packet: bytes) -> Union[Tuple[int, int, bytes, bytes], str]:
 def _read_tcp(segment: bytes, kind: int, source: bytes, address: bytes, ttl: Optional[int], data: bytes) -> Union[TcpReply, str]:
     if len(segment) < 20:
         return "truncated"
-    port, local_port, sequence, acknowledgment, offset, flags, _, claimed, _ = _TCP_HEADER.unpack_from(segment)
+    port, local_port, sequence, acknowledgment, offset, flags, _window, claimed, _urgent = _TCP_HEADER.unpack_from(segment)
     if (offset >> 4) * 4 < 20 or (offset >> 4) * 4 > len(segment):
         return "malformed"
     pseudo = _pseudo_sum(source, address, TCP, len(segment))
@@ -355,7 +355,7 @@ def _read_ipv6_quote(quoted: bytes) -> Union[Quote, str]:
         return "bad_quote"
     first_word, payload_length, following, hop_limit = struct.unpack_from("!IHBB", quoted)
     at = 40
-    for _ in range(_MOST_EXTENSIONS + 1):
+    for _extension in range(_MOST_EXTENSIONS + 1):
         if following == TCP:
             break
         if len(quoted) < at + 8:

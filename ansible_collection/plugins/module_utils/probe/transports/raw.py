@@ -178,7 +178,7 @@ class RawTransport:
     def receive(self, receiver: socket.socket) -> List[Received]:
         """Read what has arrived at one of ``receivers``, without waiting; an empty list when there is no more."""
         arrived: List[Received] = []
-        for _ in range(_BATCH):
+        for _message in range(_BATCH):
             try:
                 data, ancillary, flags, place = receiver.recvmsg(_LONGEST_REPLY, _ANCILLARY_ROOM)
             except BlockingIOError:
@@ -259,5 +259,5 @@ def _port_filter(family: int, ports: Set[int]) -> List[bytes]:
 
 def _attach(receiver: socket.socket, program: List[bytes]) -> None:
     code = array("B", b"".join(program))
-    address, _ = code.buffer_info()
+    address, _length = code.buffer_info()
     receiver.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), address))
