@@ -114,6 +114,11 @@ def _plain(parameter: Parameter, value: Any) -> Any:
         if kind == "bool":
             return check_type_bool(value)
     except (TypeError, ValueError):
-        return str(value) if isinstance(value, str) else value
-    # An interface may be called 7. The controller's texts are of a class of their own.
-    return str(value) if isinstance(value, (str, int, float)) else value
+        return _text(value) if isinstance(value, str) else value
+    # An interface may be called 7.
+    return _text(value) if isinstance(value, (str, int, float)) else value
+
+
+def _text(value: Any) -> str:
+    """A plain text: the controller's are of a class of their own, and those of ansible-core 2.16 answer str() with themselves."""
+    return str.__str__(value) if isinstance(value, str) else str(value)

@@ -39,7 +39,10 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if value is None or isinstance(value, bool):
         return value
-    for kind in (str, int, float):
+    if isinstance(value, str):
+        # Not str(value): the texts of ansible-core 2.16 to 2.18 answer that with themselves.
+        return str.__str__(value)
+    for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
     raise RecordError(f"{type(value).__name__} is no type of JSON, so this is no trace record")

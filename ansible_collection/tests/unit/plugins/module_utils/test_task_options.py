@@ -30,6 +30,15 @@ def test_requests(arguments: Dict[str, Any], expected: List[Tuple[str, int]], se
     assert asked_for_several is several
 
 
+class Marked(str):
+    """A text as ansible-core 2.16 to 2.18 mark those that may not be rendered."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+
 @pytest.mark.parametrize(
     ("name", "given", "value"),
     [
@@ -40,6 +49,7 @@ def test_requests(arguments: Dict[str, Any], expected: List[Tuple[str, int]], se
         ("dont_fragment", "false", False),
         ("family", "6", 6),
         ("interface", 7, "7"),
+        ("names", Marked("all"), "all"),
         ("deadline", None, None),
     ],
 )
