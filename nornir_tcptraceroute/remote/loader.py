@@ -10,7 +10,7 @@ import sys
 import zlib
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Dict, Optional
 
 PACKAGE = "tcptraceroute_probe"
@@ -40,15 +40,10 @@ class Carried(MetaPathFinder, Loader):
             return None
         return ModuleSpec(fullname, self, origin="<" + found + ">", is_package=found.endswith("__init__.py"))
 
-    def get_code(self, fullname: str) -> CodeType:
-        """Compile a module, for runpy as well."""
-        path = self._path(fullname)
-        code: CodeType = compile(self._sources[path], "<probe/" + path + ">", "exec", dont_inherit=True)
-        return code
-
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's code."""
-        exec(self.get_code(module.__name__), module.__dict__)
+        path = self._path(module.__name__)
+        exec(compile(self._sources[path], "<probe/" + path + ">", "exec", dont_inherit=True), module.__dict__)
 
 
 def main() -> None:
@@ -59,9 +54,9 @@ def main() -> None:
         from tcptraceroute_probe.plan import main as tell_plans
 
         sys.exit(tell_plans())
-    import runpy
+    from tcptraceroute_probe.program import run
 
-    runpy.run_module(PACKAGE, run_name="__main__", alter_sys=True)
+    sys.exit(run())
 
 
 if __name__ == "__main__":

@@ -255,8 +255,8 @@ def wait(*_):
     print("resolving", flush=True)
     threading.Event().wait()
 socket.getaddrinfo = wait
-from nornir_tcptraceroute.probe.__main__ import _run
-sys.exit(_run())
+from nornir_tcptraceroute.probe.program import run
+sys.exit(run())
 """
     running = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT

@@ -13,9 +13,9 @@ import sys
 import traceback
 from typing import Any, Dict, List, Mapping, NamedTuple, NoReturn, Sequence, Tuple
 
-from .probe.__main__ import main as run_probe
 from .probe.errors import PrivilegeError, ProbeError, RecordError, TransportError
 from .probe.options import TraceOptions
+from .probe.program import main as run_probe
 from .probe.records import Trace
 
 __all__ = ("Outcome", "measure")

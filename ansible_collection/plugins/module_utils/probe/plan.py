@@ -52,5 +52,5 @@ def main() -> int:
             told = plan(options)
         except ProbeError as error:
             told = {"error": {"type": type(error).__name__, "message": str(error)}, "request": options.to_dict()}
-        print(json.dumps(told))
+        sys.stdout.write(json.dumps(told) + "\n")
     return 0
