@@ -69,7 +69,7 @@ class Marked(str):
 
     __slots__ = ()
 
-    def __str__(self) -> str:
+    def __str__(self) -> str:  # pylint: disable=invalid-str-returned -- what is derived from str is one
         return self
 
 
