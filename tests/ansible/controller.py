@@ -25,10 +25,17 @@ class Played:
 
 
 class Controller:
-    """Runs ansible-playbook on the controller of the lab "fleet"."""
+    """Runs ansible-playbook on the controller of the lab "fleet".
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
+    Arguments:
+        lab: the fleet, up.
+        playbook: path of ansible-playbook.
+        directory: for what the plays leave.
+    """
+
+    def __init__(self, lab: Lab, playbook: str, directory: Path) -> None:
         self.lab = lab
+        self.playbook = playbook
         self.directory = directory
 
     def play(self, *plays: dict[str, Any], options: tuple[str, ...] = (), **environment: str) -> Played:
@@ -62,7 +69,7 @@ class Controller:
         with tempfile.TemporaryDirectory(prefix="cp") as control:
             done = self.lab.run(
                 "controller",
-                ["ansible-playbook", "-i", str(INVENTORY), *arguments],
+                [self.playbook, "-i", str(INVENTORY), *arguments],
                 env={
                     **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
                     "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT)),
