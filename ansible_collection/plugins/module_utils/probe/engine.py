@@ -70,15 +70,19 @@ class Pacer:
 class Running:
     """One trace in an engine: its tracer, and what the loop has to remember for it."""
 
-    __slots__ = ("due_at", "flow", "on_event", "on_trace", "pending", "started_at", "tracer", "tries", "try_at")
+    __slots__ = ("began", "due_at", "flow", "on_event", "on_trace", "pending", "started_at", "tracer", "tries", "try_at")
 
-    def __init__(
-        self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]], started_at: str
-    ) -> None:
+    def __init__(self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]]) -> None:
         self.flow = flow
         self.on_trace = on_trace
         self.on_event = on_event
-        self.started_at = started_at
+        wall, monotonic = time.time_ns(), time.monotonic()
+        milliseconds = wall // 1_000_000
+        # The same moment by both clocks: the record's other times count from it.
+        self.started_at = "{}.{:03d}Z".format(
+            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000)), milliseconds % 1000
+        )
+        self.began = monotonic - wall % 1_000_000 / 1e9
         endpoints = Endpoints(flow.family, flow.source, flow.source_port, flow.address, flow.options.port)
         label_and_timestamp = int.from_bytes(os.urandom(8), "big")
         builder = ProbeBuilder(
@@ -181,9 +185,7 @@ class Engine:
             on_trace: called with the record when the trace has ended.
             on_event: called with each event of the trace.
         """
-        seconds = time.time()
-        started_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".{:03d}Z".format(int(seconds % 1 * 1000))
-        self._inbox.append(Running(flow, on_trace, on_event, started_at))
+        self._inbox.append(Running(flow, on_trace, on_event))
         self._wake()
 
     def withdraw(self, flow: Flow) -> None:
@@ -385,6 +387,7 @@ class Engine:
                 interface=flow.interface,
                 method=METHOD,
                 started_at=running.started_at,
+                began=running.began,
                 warnings=self._warnings(running),
             )
         )

@@ -1,18 +1,18 @@
 # BSD-3-Clause, see LICENSE
-"""From what a trace knows of a hop to the hop's record. Pure functions."""
+"""From what a trace knows of its hops and packets to their records. Pure functions."""
 
 from __future__ import annotations
 
 import math
 from binascii import b2a_base64
 from dataclasses import replace
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, Iterable, List, Optional, Set, Tuple, Union
 
-from .records import Hop, Quoted, Reply, RoundTrip
-from .state import Answer, HopState, Query
-from .wire import IcmpError, TcpReply, flag_names
+from .records import MOST_PACKETS, Hop, Packet, Quoted, Reply, RoundTrip
+from .state import Answer, Endpoints, HopState, Probe, Query
+from .wire import IcmpError, ProbeBuilder, TcpReply, as_received, as_sent, flag_names
 
-__all__ = ("hop_record",)
+__all__ = ("hop_record", "packet_records")
 
 
 def hop_record(hop: HopState, evidence: str) -> Hop:
@@ -38,6 +38,37 @@ def hop_record(hop: HopState, evidence: str) -> Hop:
         loss=round(sum(reply.kind == "timeout" for reply in sent) / len(sent), 4) if sent else None,
         silence=_silence(hop),
     )
+
+
+def packet_records(
+    probes: Iterable[Probe], answers: Iterable[Answer], builder: ProbeBuilder, endpoints: Endpoints, began: float
+) -> Tuple[Packet, ...]:
+    """The records of a trace's packets in the order of their times, the first ``MOST_PACKETS`` of them.
+
+    Arguments:
+        probes: all that were sent. answers: all that were received.
+        builder: that made the probes, and makes them again. endpoints: the flow.
+        began: the start that the times count from, in seconds of the clock that probes and answers have.
+    """
+    packets: List[Tuple[float, Union[Probe, Answer]]] = [(probe.sent_at, probe) for probe in probes]
+    packets += [(answer.received_at, answer) for answer in answers]
+    packets.sort(key=lambda entry: entry[0])
+    return tuple(
+        Packet(round(1000 * max(0.0, at - began), 3), *_packet_bytes(packet, builder, endpoints))
+        for at, packet in packets[:MOST_PACKETS]
+    )
+
+
+def _packet_bytes(packet: Union[Probe, Answer], builder: ProbeBuilder, endpoints: Endpoints) -> Tuple[str, str]:
+    """Direction and bytes, base64."""
+    if isinstance(packet, Probe):
+        built = builder.build(packet.ttl, packet.sequence, packet.acknowledgment, packet.identification)
+        return "sent", _base64(as_sent(built))
+    return "received", _base64(as_received(packet.packet, endpoints.family, endpoints.source))
+
+
+def _base64(data: bytes) -> str:
+    return b2a_base64(data, newline=False).decode("ascii")
 
 
 def _kept(answers: List[Answer], evidence: str) -> Set[int]:
@@ -67,7 +98,7 @@ def _query_record(query: Query, kept: Set[int]) -> Reply:
 
 def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplicate: bool = False) -> Reply:
     packet = answer.packet
-    evidence = b2a_base64(packet.data, newline=False).decode("ascii") if id(packet) in kept else None
+    evidence = _base64(packet.data) if id(packet) in kept else None
     rtt_ms = round(1000 * answer.round_trip, 3)
     if isinstance(packet, TcpReply):
         return Reply(

@@ -26,8 +26,9 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tu
 
 from .matching import Matcher
 from .options import FLAG_BITS, TraceOptions
-from .recording import hop_record
-from .records import Hop, ProbeShape, Trace
+from .recording import hop_record, packet_records
+from .records import MOST_PACKETS, Hop, ProbeShape, Trace
+from .records import Packet as PacketRecord
 from .state import Answer, Endpoints, HopState, Packet, Probe, Query
 from .wire import IcmpError, ProbeBuilder, TcpReply, flag_names
 
@@ -60,6 +61,9 @@ _FATAL_ERRORS = 3
 _MOST_DUPLICATES = 8
 #: A SYN/ACK repeated so much later is the destination's retransmission: it has not seen our kernel's RST.
 _RETRANSMISSION = 0.5
+
+#: What counts the packets that belong to a trace.
+_PACKET_COUNTERS = ("sent", "matched", "late", "duplicate", "challenge_ack")
 
 _SYN, _RST, _ACK = FLAG_BITS["SYN"], FLAG_BITS["RST"], FLAG_BITS["ACK"]
 #: ICMP codes by which a firewall says that it refuses (RFC 1122 3.2.2.1, RFC 1812 5.2.7.1; RFC 4443 3.1), by IP version.
@@ -131,6 +135,8 @@ class Tracer:
         self._errors_in_row = 0
         self._told = options.first_ttl - 1
         self._warnings: List[str] = []
+        # The answers whose bytes are asked for; a query's record has room for one.
+        self._answers: Optional[List[Answer]] = [] if options.evidence == "all" else None
         self._changed = True
         self._wake = -math.inf
 
@@ -233,14 +239,16 @@ class Tracer:
         for answer in verdict.answers:
             outcome = self._take(answer)
             self._count(outcome)
+            self._keep(answer)
         if verdict.answers:
             return outcome
         if verdict.probe is not None:
             # It is no answer, but the hop is there: asking it again is worth while.
             self._hops[verdict.probe.ttl].responsive = self._changed = True
             if outcome == "challenge_ack":
-                query = self._place(verdict.probe)[1]
-                query.acknowledged = query.acknowledged or Answer(verdict.probe, packet, at)
+                query, answer = self._place(verdict.probe)[1], Answer(verdict.probe, packet, at)
+                query.acknowledged = query.acknowledged or answer
+                self._keep(answer)
                 self._open = True
                 self._reached(verdict.probe.ttl, at)
         self._count("challenge_ack" if outcome == "challenge_ack" else "ignored_" + outcome)
@@ -291,6 +299,10 @@ class Tracer:
                 "reply", probe, "{} after {:.3f} ms{}{}".format(_described(packet), 1000 * answer.round_trip, late, altered)
             )
         return "late" if answer.late else "matched"
+
+    def _keep(self, answer: Answer) -> None:
+        if self._answers is not None and len(self._answers) < MOST_PACKETS:
+            self._answers.append(answer)
 
     def _answered_by_destination(self, reply: TcpReply, answer: Answer) -> None:
         self._reached(answer.probe.ttl, answer.received_at)
@@ -595,13 +607,21 @@ class Tracer:
     # The record.
 
     def record(
-        self, *, vantage: str, interface: Optional[str], method: str, started_at: str, warnings: Tuple[str, ...] = ()
+        self,
+        *,
+        vantage: str,
+        interface: Optional[str],
+        method: str,
+        started_at: str,
+        began: Optional[float] = None,
+        warnings: Tuple[str, ...] = (),
     ) -> Trace:
         """The trace as it stands; call it when ``poll`` has said that it is over.
 
         Arguments:
             vantage: name of this host. interface: asked for, or None. method: the transport's name.
-            started_at: wall clock at the start, ISO 8601 in UTC.
+            started_at: wall clock at the start, ISO 8601 in UTC. began: the same moment in seconds of the caller's clock; by
+                default that of the first ``poll``.
             warnings: what the caller has to say; the tracer's own follow.
         """
         options, flow = self.options, self.endpoints
@@ -610,6 +630,10 @@ class Tracer:
         own = list(self._warnings)
         if self.counters.get("sent") and not any(hop.answered for hop in self._hops.values()):
             own.append("Nothing answered, not even the first hop: a firewall of this host may drop the probes or their answers.")
+        packets = self._packets(started if began is None else began) if self._answers is not None else None
+        left_out = sum(self.counters.get(name, 0) for name in _PACKET_COUNTERS) - len(packets) if packets is not None else 0
+        if left_out:
+            own.append("A record holds {} packets: the last {} are left out.".format(MOST_PACKETS, left_out))
         return Trace(
             destination=options.destination,
             address=flow.address,
@@ -629,7 +653,12 @@ class Tracer:
             hops=hops,
             counters=dict(sorted(self.counters.items())),
             warnings=(*warnings, *own),
+            packets=packets,
         )
+
+    def _packets(self, began: float) -> Tuple[PacketRecord, ...]:
+        probes = [probe for hop in self._hops.values() for query in hop.queries for probe in query.probes]
+        return packet_records(probes, self._answers or [], self.builder, self.endpoints, began)
 
     def _path(self) -> List[int]:
         """The TTLs that belong to the path."""

@@ -18,6 +18,8 @@ __all__ = (
     "ProbeBuilder",
     "Quote",
     "TcpReply",
+    "as_received",
+    "as_sent",
     "checksum",
     "flag_names",
     "read_icmpv4",
@@ -27,6 +29,7 @@ __all__ = (
 )
 
 TCP = 6
+_ICMPV6 = 58
 _TCP_HEADER = struct.Struct("!HHIIBBHHH")
 _IPV4_HEADER = struct.Struct("!BBHHHBBH4s4s")
 #: What RFC 792 guarantees of the quoted TCP header: ports and sequence number.
@@ -216,6 +219,31 @@ class ProbeBuilder:
     def segment(self, sequence: int, acknowledgment: int, identification: int) -> bytes:
         """The TCP part of the probe with these numbers."""
         return self.build(1, sequence, acknowledgment, identification)[self._tcp_at :]
+
+
+def as_sent(packet: bytes) -> bytes:
+    """A probe as it left this host: the kernel fills in the IPv4 header's checksum."""
+    if packet[0] >> 4 == 6:
+        return packet
+    header_length = (packet[0] & 0x0F) * 4
+    check = checksum(packet[:10] + b"\0\0" + packet[12:header_length])
+    return packet[:10] + struct.pack("!H", check) + packet[12:]
+
+
+def as_received(reply: Union[IcmpError, TcpReply], family: int, local_address: str) -> bytes:
+    """A reply from its IP header on.
+
+    A raw IPv6 socket delivers none (RFC 3542 section 3), so it is rebuilt from what the kernel told: addresses, length, next
+    header and hop limit. Traffic class, flow label and extension headers are not known.
+
+    Arguments:
+        family: 4 or 6. local_address: that it came to, a literal without a zone.
+    """
+    if family == 4:
+        return reply.data
+    following = _ICMPV6 if isinstance(reply, IcmpError) else TCP
+    start = struct.pack("!IHBB", 6 << 28, len(reply.data), following, reply.reply_ttl or 0)
+    return start + inet_pton(AF_INET6, reply.address) + inet_pton(AF_INET6, local_address) + reply.data
 
 
 def read_tcp_over_ipv4(packet: bytes) -> Union[TcpReply, str]:
