@@ -69,7 +69,8 @@ class Marked(str):
 
     __slots__ = ()
 
-    def __str__(self) -> str:  # pylint: disable=invalid-str-returned -- what is derived from str is one
+    def __str__(self) -> str:  # pylint: disable=invalid-str-returned
+        # What is derived from str is a str, whatever pylint makes of it.
         return self
 
 
