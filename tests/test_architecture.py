@@ -33,6 +33,7 @@ ARROWS: dict[str, set[str]] = {
 #: Each third-party package and the rooms that may import it.
 THIRD_PARTY: dict[str, set[str]] = {
     "asyncssh": {"lab"},
+    "maxminddb": {"analysis"},
     "netaddr": {"analysis"},
     "paramiko": {"plugins", "remote"},
     "rich": {"plugins"},
