@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from . import firewall
 from .plan import FAMILIES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .plan import Interface, NodePlan, Plan
 
 # A router that answers every probe, in the open: no limits, no filters on where a packet came from, no redirects, and errors from
@@ -62,7 +65,14 @@ def _links(plan: Plan) -> list[list[dict[str, Any]]]:
     return links
 
 
-def _node(plan: Plan, number: int, node: NodePlan) -> dict[str, Any]:
+def _simulator(node: NodePlan, record: str | None) -> dict[str, Any] | None:
+    simulates = getattr(node.options, "simulates", None)
+    if simulates is None:
+        return None
+    return {"interface": next(iter(node.interfaces)), "scenario": simulates.plain(), "record": record}
+
+
+def _node(plan: Plan, number: int, node: NodePlan, record: str | None) -> dict[str, Any]:
     interfaces = node.interfaces.values()
     own = {address.ip for interface in interfaces for address in interface.addresses.values()}
     further = [
@@ -106,20 +116,25 @@ def _node(plan: Plan, number: int, node: NodePlan) -> dict[str, Any]:
         ],
         "rules": firewall.ruleset(plan, node),
         "services": getattr(node.options, "services", {}),
+        "simulator": _simulator(node, record),
     }
 
 
-def make_blueprint(plan: Plan) -> dict[str, Any]:
+def make_blueprint(plan: Plan, records: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """All that is needed to bring a network up.
 
     Arguments:
         plan: the network.
+        records: path of the file that a simulating host writes its record to, by the host's name.
 
     Returns:
         What JSON can carry: `nodes` by name, `links`, `files` (text by path).
     """
     return {
-        "nodes": {node.name: _node(plan, number, node) for number, node in enumerate(plan.nodes.values(), start=1)},
+        "nodes": {
+            node.name: _node(plan, number, node, records.get(node.name))
+            for number, node in enumerate(plan.nodes.values(), start=1)
+        },
         "links": _links(plan),
         "files": {
             "/etc/hosts": plan.hosts_file(),

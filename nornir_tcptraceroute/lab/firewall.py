@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .topology import TCP_OPTIONS, UNREACHABLE_CODES, Host
+from .topology import TCP_OPTIONS, Host
+from .values import UNREACHABLE_CODES
 
 if TYPE_CHECKING:
     from .plan import NodePlan, Plan

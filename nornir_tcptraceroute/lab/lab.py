@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .blueprint import make_blueprint
 from .errors import LabError, NamespaceError
+from .exchange import Exchange, read_exchanges
 from .fleet import start_fleet
 from .plan import make_plan
 from .truth import Truth
@@ -39,6 +41,7 @@ class Lab:
 
     Arguments:
         topology: what network; see load_topology.
+        record: whether simulating hosts keep a record of what they do, for ``exchanges``.
 
     Attributes:
         topology: the same.
@@ -46,7 +49,7 @@ class Lab:
         truth: which hops a trace must show.
     """
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, *, record: bool = False) -> None:
         self.topology = topology
         self.plan = make_plan(topology)
         self.truth = Truth(self.plan)
@@ -55,6 +58,8 @@ class Lab:
         self._user_namespace = False
         self._namespaces: dict[str, int] = {}
         self._fleet: Fleet | None = None
+        self._record = record
+        self._records: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -77,7 +82,7 @@ class Lab:
         self._keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             assert self._keeper.stdin is not None
-            self._keeper.stdin.write(json.dumps(make_blueprint(self.plan)).encode() + b"\n")
+            self._keeper.stdin.write(json.dumps(make_blueprint(self.plan, self._record_files())).encode() + b"\n")
             self._keeper.stdin.flush()
             told = self._told()
             self._first_process, self._user_namespace = told["first_process"], told["user_namespace"]
@@ -86,6 +91,28 @@ class Lab:
         except BaseException:
             self.close()
             raise
+
+    def _record_files(self) -> dict[str, str]:
+        """The file for each simulating host's record."""
+        simulating = [name for name, node in self.topology.nodes.items() if getattr(node, "simulates", None)]
+        if not self._record or not simulating:
+            return {}
+        self._records = tempfile.TemporaryDirectory(prefix="lab-")
+        return {name: os.path.join(self._records.name, name) for name in simulating}  # noqa: PTH118 - JSON carries texts
+
+    def exchanges(self, node: str) -> list[Exchange]:
+        """What a simulating host has done so far: complete once the network is quiet.
+
+        Arguments:
+            node: its name.
+
+        Raises:
+            LabError: no record is kept of it.
+        """
+        if self._records is None or not getattr(self.topology.nodes.get(node), "simulates", None):
+            message = f"no record is kept of {node!r}: it must be a host that simulates, in a lab with record=True"
+            raise LabError(message)
+        return read_exchanges(Path(self._records.name, node).read_bytes())
 
     def _told(self) -> dict[str, Any]:
         assert self._keeper is not None
@@ -113,6 +140,9 @@ class Lab:
             keeper.kill()  # The lab's first process dies with it.
             keeper.wait()
         keeper.stdout.close()
+        records, self._records = self._records, None
+        if records is not None:
+            records.cleanup()
         fleet, self._fleet = self._fleet, None
         if fleet is not None:
             fleet.close()

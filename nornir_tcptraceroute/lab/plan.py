@@ -173,8 +173,10 @@ def _targets(nodes: dict[str, NodePlan]) -> dict[Network, list[str]]:
     for node in nodes.values():
         own = [interface.addresses[family].network for interface in node.interfaces.values() for family in interface.addresses]
         further = [address for family in FAMILIES for address in node.addresses(family)]
+        simulates = getattr(node.options, "simulates", None)
+        own_and_played = [*own, *(simulates.prefixes if simulates else [])]
         single = [ipaddress.ip_network(address) for address in further if not any(address in prefix for prefix in own)]
-        for prefix in dict.fromkeys([*own, *single]):
+        for prefix in dict.fromkeys([*own_and_played, *single]):
             targets.setdefault(prefix, []).append(node.name)
     return targets
 

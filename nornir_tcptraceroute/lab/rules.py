@@ -6,6 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from .topology import SSH_PORT, Host, Location, Router, Topology
+from .values import UNREACHABLE_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +49,12 @@ def _problems_of_node(topology: Topology, where: Location, name: str, node: Host
         yield where, f"{name!r} has no link"
     if isinstance(node, Host) and node.managed and SSH_PORT in node.services:
         yield (*where, "services", SSH_PORT), f"port {SSH_PORT} of {name!r} is its SSH server's, because it is managed"
+    if isinstance(node, Host) and node.simulates and sum(name in (left, right) for left, right, _ in topology.pairs) != 1:
+        yield (*where, "simulates"), f"{name!r} plays networks behind its one link, and has another number of links"
+    for position, region in enumerate(node.simulates.regions if isinstance(node, Host) and node.simulates else ()):
+        if region.unreachable and region.prefix.version not in UNREACHABLE_CODES[region.unreachable.do]:
+            place = (*where, "simulates", "regions", position, "unreachable", "do")
+            yield place, f"{region.unreachable.do!r} does not exist in IPv{region.prefix.version}"
     for position, rule in enumerate(node.firewall):
         if not rule.families:
             yield (*where, "firewall", position), f"{rule.do!r} does not exist in IPv{rule.family}"

@@ -11,36 +11,16 @@ import ipaddress
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from .scenario import Simulation
+from .values import UNREACHABLE_CODES, Model, Port, Rate, as_sequence
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 AddressWithPrefix = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Location = tuple[str | int, ...]
 
 
-UNREACHABLE_CODES: dict[str, dict[int, int]] = {
-    # RFC 792, RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1 for IPv4; RFC 4443 section 3.1 for IPv6.
-    "net-unreachable": {4: 0},
-    "host-unreachable": {4: 1},
-    "protocol-unreachable": {4: 2},
-    "port-unreachable": {4: 3, 6: 4},
-    "source-route-failed": {4: 5},
-    "net-unknown": {4: 6},
-    "host-unknown": {4: 7},
-    "host-isolated": {4: 8},
-    "net-prohibited": {4: 9},
-    "host-prohibited": {4: 10},
-    "net-tos": {4: 11},
-    "host-tos": {4: 12},
-    "admin-prohibited": {4: 13, 6: 1},
-    "precedence-violation": {4: 14},
-    "precedence-cutoff": {4: 15},
-    "no-route": {6: 0},
-    "beyond-scope": {6: 2},
-    "address-unreachable": {6: 3},
-    "policy-fail": {6: 5},
-    "reject-route": {6: 6},
-}
 ACTIONS = ("drop", "reset", *UNREACHABLE_CODES)
 
 SSH_PORT = 22
@@ -55,10 +35,6 @@ def _name(value: str) -> str:
     return value
 
 
-def _as_sequence(value: object) -> object:
-    return value if isinstance(value, (list, tuple)) else (value,)
-
-
 def _services(value: object) -> object:
     return dict.fromkeys(value) if isinstance(value, list) and all(isinstance(port, int) for port in value) else value
 
@@ -71,14 +47,6 @@ def _link(value: object) -> object:
     return {"between": value} if isinstance(value, list) else value
 
 
-def _rate(value: object) -> object:
-    match = re.fullmatch(r"([1-9][0-9]{0,5})/(s|min)", value) if isinstance(value, str) else None
-    if match is None:
-        rule = "is not a rate such as 10/s or 30/min"
-        raise ValueError(rule)
-    return value
-
-
 def _dropped_share(value: float) -> float:
     if not 0 < value <= 1:
         rule = "is not a share above 0 and up to 1"
@@ -87,15 +55,7 @@ def _dropped_share(value: float) -> float:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_as_sequence)]
-Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
-Rate = Annotated[str, BeforeValidator(_rate)]
-
-
-class Model(BaseModel):
-    """What all parts of a file have in common: no unknown keys, and no change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+Names = Annotated[tuple[Name, ...], BeforeValidator(as_sequence)]
 
 
 class FirewallRule(Model):
@@ -108,7 +68,7 @@ class FirewallRule(Model):
     """
 
     do: Literal[ACTIONS]  # type: ignore[valid-type]
-    port: Annotated[tuple[Port, ...], BeforeValidator(_as_sequence)] = ()
+    port: Annotated[tuple[Port, ...], BeforeValidator(as_sequence)] = ()
     family: Literal[4, 6] | None = None
 
     @property
@@ -161,7 +121,7 @@ class Node(Model):
     addresses: tuple[Address, ...] = ()
     silent: bool = False
     firewall: tuple[FirewallRule, ...] = ()
-    routes: dict[str, Names] = {}
+    routes: dict[str, Names] = Field(default_factory=dict)
     multipath: bool = False
 
 
@@ -183,10 +143,12 @@ class Host(Node):
     Arguments:
         services: listening TCP ports, as a list, or with the line that each says before it closes.
         managed: an SSH server at port 22: `true`, or with the options of Managed.
+        simulates: networks that a process of the host plays, behind its one link.
     """
 
-    services: Annotated[dict[Port, str | None], BeforeValidator(_services)] = {}
+    services: Annotated[dict[Port, str | None], BeforeValidator(_services)] = Field(default_factory=dict)
     managed: Annotated[Managed | None, BeforeValidator(_managed)] = None
+    simulates: Simulation | None = None
 
     @property
     def listening(self) -> set[int]:
@@ -219,7 +181,7 @@ class Router(Node):
     set_ecn: Annotated[int, Field(ge=0, le=3)] | None = None
     set_ttl: Annotated[int, Field(ge=1, le=255)] | None = None
     clamp_mss: Annotated[int, Field(ge=1, le=65535)] | None = None
-    strip_option: Annotated[tuple[Literal[tuple(TCP_OPTIONS)], ...], BeforeValidator(_as_sequence)] = ()  # type: ignore[valid-type]
+    strip_option: Annotated[tuple[Literal[tuple(TCP_OPTIONS)], ...], BeforeValidator(as_sequence)] = ()  # type: ignore[valid-type]
     shift_sequence: Name | None = None
 
 
@@ -259,7 +221,7 @@ class Topology(Model):
     vantage: Name
     target: str | None = None
     hosts: dict[Name, Host | None] = Field(min_length=1)
-    routers: dict[Name, Router | None] = {}
+    routers: dict[Name, Router | None] = Field(default_factory=dict)
     links: tuple[Annotated[Link, BeforeValidator(_link)], ...] = Field(min_length=1)
 
     @property

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from .topology import UNREACHABLE_CODES, Host, Router
+from .topology import Host, Router
+from .values import UNREACHABLE_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

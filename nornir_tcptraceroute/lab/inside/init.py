@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,26 @@ def _start_services(blueprint: dict[str, Any], namespaces: dict[str, int]) -> No
             server.close()
 
 
+def _start_simulators(blueprint: dict[str, Any], namespaces: dict[str, int]) -> None:
+    """One process for each host that plays networks, receiving before this function returns."""
+    for name, node in blueprint["nodes"].items():
+        if not node["simulator"]:
+            continue
+        # Only here: most labs have none.
+        from .simulator import open_simulator
+
+        kernel.set_namespace(namespaces[name], kernel.CLONE_NEWNET)
+        simulator = open_simulator(**node["simulator"])
+        if os.fork() == 0:
+            try:
+                simulator.run()
+            except BaseException:  # noqa: BLE001 - nobody else hears of it
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        simulator.close()
+
+
 def _first_process(blueprint: dict[str, Any]) -> None:
     """Bring the lab up, say so, and hold it until standard input ends."""
     try:
@@ -165,6 +186,7 @@ def _first_process(blueprint: dict[str, Any]) -> None:
         _mount_files(blueprint["files"])
         namespaces = _build(blueprint)
         _start_services(blueprint, namespaces)
+        _start_simulators(blueprint, namespaces)
     except OSError as error:
         _tell({"error": f"the lab can't be brought up: {error.filename or 'system'}: {error.strerror}"})
         return
