@@ -6,24 +6,18 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Iterator
-from itertools import groupby
 
 from nornir.core.task import AggregatedResult, MultiResult, Result
 
-from ...probe.records import Hop, Reply, Trace
+from ...probe.records import Trace
+from ...reports.table import RIGHT, hop_table, plain, printable
 from ..tasks.result import TracerouteResult
-
-#: So many silent hops and more in a row are one row.
-SILENT_TOGETHER = 3
-COLUMNS = ("hop", "address", "name", "loss", "rtt ms")
-# Nothing that a terminal could take for an order.
-_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))}
 
 
 def print_traceroute(
     result: AggregatedResult | MultiResult | Result, *, severity_level: int = logging.INFO, only_failed: bool = False
 ) -> None:
-    """Print a hop table for each trace, and a sentence for each that could not be measured.
+    """Print a hop table for each trace, with what the analysis says of the hops, and a sentence for each that was not measured.
 
     Arguments:
         result: what `nr.run` returned, or a part of it.
@@ -37,9 +31,7 @@ def print_traceroute(
         host = single.host.name if single.host else "?"
         if single.trace is None:
             text = str(single.result) if single.failed else _plan(single)
-            sys.stdout.write(
-                f"{text.translate(_ESCAPES)}\n" if text.startswith(f"{host}: ") else f"{host}: {text.translate(_ESCAPES)}\n"
-            )
+            sys.stdout.write(f"{printable(text if text.startswith(f'{host}: ') else f'{host}: {text}')}\n")
         elif rich:
             _print_rich(host, single.trace)
         else:
@@ -69,37 +61,11 @@ def _singles(result: AggregatedResult | MultiResult | Result) -> Iterator[Tracer
 def _title(host: str, trace: Trace) -> str:
     reached = trace.port_state if trace.reached else f"not reached, {trace.port_state}"
     place = trace.destination if trace.destination == trace.address else f"{trace.destination} ({trace.address})"
-    return f"{host}: {place} port {trace.port} from {trace.vantage}: {reached}, {len(trace.hops)} hops"
-
-
-def _rows(trace: Trace) -> Iterator[tuple[str, str, str, str, str]]:
-    for silent, group in groupby(trace.hops, key=lambda hop: not hop.addresses):
-        hops = list(group)
-        if silent and len(hops) >= SILENT_TOGETHER:
-            yield f"{hops[0].ttl}-{hops[-1].ttl}", "*", "", "100%", "*"
-            continue
-        yield from map(_row, hops)
-
-
-def _row(hop: Hop) -> tuple[str, str, str, str, str]:
-    return (
-        str(hop.ttl),
-        ", ".join(hop.addresses) or "*",
-        hop.name or "",
-        f"{hop.loss:.0%}" if hop.loss else "",
-        " ".join(_time(reply) for reply in hop.replies),
-    )
-
-
-def _time(reply: Reply) -> str:
-    return "*" if reply.rtt_ms is None else f"{reply.rtt_ms:.2f}"
+    return printable(f"{host}: {place} port {trace.port} from {trace.vantage}: {reached}, {len(trace.hops)} hops")
 
 
 def _print_plain(host: str, trace: Trace) -> None:
-    rows = [COLUMNS, *_rows(trace)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    sys.stdout.write("".join(f"{line.translate(_ESCAPES)}\n" for line in (_title(host, trace), *lines, "")))
+    sys.stdout.write(f"{_title(host, trace)}\n{plain(hop_table(trace))}\n")
 
 
 def _print_rich(host: str, trace: Trace) -> None:
@@ -107,11 +73,12 @@ def _print_rich(host: str, trace: Trace) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    rows = hop_table(trace)
     table = Table()
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in {"hop", "loss", "rtt ms"} else "left")
-    for row in _rows(trace):
-        table.add_row(*(Text(cell.translate(_ESCAPES)) for cell in row))
+    for column in rows.columns:
+        table.add_column(column, justify="right" if column in RIGHT else "left")
+    for row in rows.rows:
+        table.add_row(*map(Text, row))
     console = Console(file=sys.stdout, highlight=False)
-    console.print(Text(_title(host, trace).translate(_ESCAPES)), soft_wrap=True)
+    console.print(Text(_title(host, trace)), soft_wrap=True)
     console.print(table)
