@@ -1,4 +1,4 @@
-# make demo    trace routes through the embedded lab, and from a fleet in it
+# make demo    trace routes through the embedded lab, and from a fleet in it with Nornir and Ansible
 # make test    the whole test suite
 # make lint    ruff, its formatter and mypy
 # make bench   what a trace and its start cost, beside other tools
@@ -19,9 +19,7 @@ help:
 
 demo: $(VENV)/installed-demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" nornir-tcptraceroute lab up demo -- sh examples/demo.sh
-	@printf '\n\n== A fleet: Nornir reaches three hosts over SSH, and each traces to an open and a filtered port.\n\n'
-	@PATH="$(CURDIR)/$(BIN):$$PATH" nornir-tcptraceroute lab up fleet -- \
-		python examples/trace_fleet.py examples/inventory/config.yaml service 443 25
+	@PATH="$(CURDIR)/$(BIN):$$PATH" nornir-tcptraceroute lab up fleet -- sh examples/demo_fleet.sh
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)

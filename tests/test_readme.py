@@ -19,7 +19,11 @@ README = (ROOT / "README.md").read_text()
 
 def in_the_demo_lab(*command: str) -> str:
     """What a command prints inside the lab "demo", whose target is ``server``."""
-    lab = (sys.executable, "-m", "nornir_tcptraceroute.cli.nornir_tcptraceroute", "lab", "up", "demo", "--")
+    return in_a_lab("demo", *command)
+
+
+def in_a_lab(name: str, *command: str) -> str:
+    lab = (sys.executable, "-m", "nornir_tcptraceroute.cli.nornir_tcptraceroute", "lab", "up", name, "--")
     done = subprocess.run([*lab, *command], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == 2 and "namespaces" in done.stderr:
         pytest.skip(done.stderr.strip())
@@ -56,3 +60,12 @@ def test_the_json_example_traces_under_any_name(name: str, tmp_path: Path) -> No
 def test_the_demo_runs() -> None:
     told = in_the_demo_lab("sh", "-c", f"PATH='{Path(sys.executable).parent}':$PATH exec sh examples/demo.sh")
     assert re.search(r"^ 8  server\.lab \(10\.11\.0\.2\) \[open\]  [0-9.]+ ms", told, re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="Ansible needs OpenSSH's client")
+def test_the_demo_of_a_fleet_runs() -> None:
+    told = in_a_lab("fleet", "sh", "-c", f"PATH='{Path(sys.executable).parent}':$PATH exec sh examples/demo_fleet.sh")
+    by_nornir, by_ansible = told.split("$ ansible-playbook")
+    for host in ("alpha", "beta", "gamma"):
+        assert re.search(rf"^{host}: service \(\S+\) port 25 from {host}: not reached, filtered", by_nornir, re.MULTILINE)
+        assert f"{host} to service (10.14.0.2) port 443: open, reached, hop {3 if host == 'gamma' else 5}" in by_ansible
