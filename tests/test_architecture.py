@@ -41,7 +41,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "nornir": {"cli", "plugins"},
     "pydantic": {"lab"},
     "pyroute2": {"lab"},
-    "ruamel": {"lab"},
+    "ruamel": {"cli", "lab"},
     "scapy": {"analysis", "reports"},
 }
 

@@ -257,11 +257,12 @@ class _Reading:
             self._refuse(("devices",), f"{_shown(devices)} is not a mapping such as {{'10.1.0.1': 'core1'}}")
             return
         for address, names in devices.items():
-            number = _address(address) if isinstance(address, str) else None
+            if not isinstance(address, str):
+                self._refuse(("devices",), f"{_shown(address)} is not an address such as 10.1.0.1 or 2001:db8::1")
+                continue
+            number = _address(address)
             if number is None:
-                self._refuse(
-                    ("devices",), f"{_shown(address)} is not an address such as 10.1.0.1 or 2001:db8::1{_meant(address)}"
-                )
+                self._refuse(("devices", address), f"is not an address such as 10.1.0.1 or 2001:db8::1{_meant(address)}")
                 continue
             for name in names if isinstance(names, (list, tuple)) else [names]:
                 if not _is_name(name):
@@ -299,10 +300,10 @@ def _network(prefix: object) -> netaddr.IPNetwork:
     return whole
 
 
-def _meant(address: object) -> str:
+def _meant(address: str) -> str:
     """What to write for a prefix that stands where an address should."""
     try:
-        return f": write {netaddr.IPNetwork(address).ip}" if isinstance(address, str) and "/" in address else ""
+        return f": write {netaddr.IPNetwork(address).ip}"
     except (netaddr.AddrFormatError, ValueError):
         return ""
 
