@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
+from binascii import b2a_base64
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
 
 from hypothesis import strategies as st
@@ -259,12 +262,55 @@ def requests(draw: st.DrawFn) -> TraceOptions:
     family: Optional[Literal[4, 6]] = draw(st.sampled_from((None, 4, 6)))
     values: Dict[str, Any] = {"destination": draw(HOST_NAMES | st.ip_addresses(v=family or 4).map(str)), "family": family}
     for parameter in PARAMETERS.values():
-        if parameter.name in values or not draw(st.booleans()):
+        # A packet decides other options: ``crafted_requests``.
+        if parameter.kind == "packet" or parameter.name in values or not draw(st.booleans()):
             continue
         values[parameter.name] = draw(_values(parameter.name))
     values["first_ttl"], values["max_ttl"] = sorted((values.get("first_ttl", 1), values.get("max_ttl", 30)))
     # So that a link-local address needs no zone.
     values.setdefault("interface", "eth0")
+    return TraceOptions(**values)
+
+
+#: Addresses of one host for each IP version, and the unspecified one, with which a packet leaves its own open.
+_ADDRESSES = {4: ("0.0.0.0", "192.0.2.10", "198.51.100.80"), 6: ("::", "2001:db8::10", "2001:db8:1::80")}  # noqa: S104
+
+
+@st.composite
+def crafted_packets(draw: st.DrawFn, family: Optional[int] = None) -> bytes:
+    """TCP packets of any shape that a trace may take, built from the RFCs; their checksums are zero."""
+    family = family or draw(st.sampled_from((4, 6)))
+    addresses = st.sampled_from(_ADDRESSES[family]).map(lambda text: inet_pton(AF_INET6 if ":" in text else AF_INET, text))
+    ends = draw(addresses) + draw(addresses)
+    options = draw(st.integers(0, 10).flatmap(lambda words: st.binary(min_size=4 * words, max_size=4 * words)))
+    numbers = draw(st.tuples(*[st.integers(0, 2**16 - 1)] * 2, *[st.integers(0, 2**32 - 1)] * 2))
+    offset, flags = 5 + len(options) // 4 << 4 | draw(st.integers(0, 15)), draw(st.integers(0, 255))
+    window, urgent = draw(st.integers(0, 2**16 - 1)), draw(st.integers(0, 2**16 - 1))
+    segment = struct.pack("!HHIIBBHHH", *numbers, offset, flags, window, 0, urgent) + options + draw(st.binary(max_size=50))
+    tos = draw(st.integers(0, 255))
+    if family == 4:
+        padding = draw(st.sampled_from((b"", b"\x01" * 4, b"\x94\x04\0\0", b"\x07\x07\x04" + bytes(5), b"\x01\0\x83\x01")))
+        length = 20 + len(padding) + len(segment)
+        words, fragment = 0x45 + len(padding) // 4, draw(st.sampled_from((0, 0x4000, 0x8000)))
+        header = struct.pack("!BBHHHBBH", words, tos, length, draw(st.integers(0, 2**16 - 1)), fragment, 64, 6, 0)
+        return header + ends + padding + segment
+    kinds = draw(st.lists(st.sampled_from((0, 60)), max_size=3))
+    extensions = b"".join(bytes([following, 1, 1, 12]) + bytes(12) for following in [*kinds[1:], 6][: len(kinds)])
+    first_word = 6 << 28 | tos << 20 | draw(st.integers(0, 2**20 - 1))
+    start = struct.pack("!IHBB", first_word, len(extensions) + len(segment), [*kinds, 6][0], 64)
+    return start + ends + extensions + segment
+
+
+@st.composite
+def crafted_requests(draw: st.DrawFn) -> TraceOptions:
+    """Any request with a crafted packet."""
+    packet = draw(crafted_packets())
+    values: Dict[str, Any] = {"packet": b2a_base64(packet, newline=False).decode("ascii")}
+    family = packet[0] >> 4
+    if not any(packet[16:20] if family == 4 else packet[24:40]):
+        values["destination"] = draw(st.sampled_from(_ADDRESSES[family][1:]))
+    if draw(st.booleans()):
+        values["evidence"] = draw(st.sampled_from(("none", "notable", "all")))
     return TraceOptions(**values)
 
 

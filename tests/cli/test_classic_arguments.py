@@ -293,10 +293,12 @@ def test_any_command_line_is_a_request_or_refused_in_single_lines(arguments: lis
 
 #: Parameters of a trace that are no option of the same meaning, and what asks for them.
 ASKED_OTHERWISE = {"destination": "HOST", "port": "PORT", "names": "-n -N", "family": "-4 -6"}
+#: A crafted packet is nothing that anybody types.
+NOT_ASKED = {"packet"}
 
 
 def test_every_parameter_can_be_asked_for() -> None:
-    assert {option.parameter for option in OPTIONS if option.parameter} | set(ASKED_OTHERWISE) == set(PARAMETERS)
+    assert {option.parameter for option in OPTIONS if option.parameter} | set(ASKED_OTHERWISE) == set(PARAMETERS) - NOT_ASKED
 
 
 BOUNDED = [option for option in OPTIONS if option.value and PARAMETERS[option.parameter].kind in {"integer", "number"}]

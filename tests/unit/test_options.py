@@ -36,6 +36,7 @@ TCP_OPTIONS = "one of none, mss, linux"
 METHOD = "one of auto, raw"
 NAMES = "one of none, all, public"
 EVIDENCE = "one of none, notable, all"
+PACKET = "base64 of an IPv4 or IPv6 packet with a TCP header, of at most 65535 bytes"
 BOOLEAN = "true or false"
 WHOLE = "a whole number "
 NUMBER = "a number "
@@ -228,6 +229,11 @@ REFUSED: List[Tuple[str, Any, str, str]] = [
     ("dont_fragment", 1, "1", BOOLEAN),
     ("dont_fragment", "yes", "'yes'", BOOLEAN),
     ("dont_fragment", None, "None", BOOLEAN),
+    # Bytes that are no packet: ``test_template``.
+    ("packet", "", "''", PACKET),
+    ("packet", "RQ", "'RQ'", PACKET),
+    ("packet", b"RQ==", "b'RQ=='", PACKET),
+    ("packet", True, "True", PACKET),
     ("method", "connect", "'connect'", METHOD),
     ("method", "RAW", "'RAW'", METHOD),
     ("method", "", "''", METHOD),
@@ -287,6 +293,7 @@ ACCEPTED: List[Tuple[str, Any, Any]] = [
     ("length", 65535, 65535),
     ("tos", 184, 184),
     ("dont_fragment", True, True),
+    ("packet", None, None),
 ]
 
 #: Options that are right by themselves, and what is wrong with them together.

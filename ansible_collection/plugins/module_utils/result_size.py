@@ -29,6 +29,8 @@ def within_bounds(trace: Trace) -> Dict[str, Any]:
     for what, reduced in _REDUCTIONS:
         if len(json.dumps(record)) <= MOST_BYTES:
             break
+        # Every answer among the packets stands with its reply as well.
+        trace = replace(trace, packets=None)
         hops = tuple(reduced(hop) for hop in hops)
         warning = "The trace was larger than {} KiB, so {}: ask for less evidence, fewer queries or fewer hops".format(
             MOST_BYTES >> 10, what
@@ -39,6 +41,10 @@ def within_bounds(trace: Trace) -> Dict[str, Any]:
 
 def _with_replies(hop: Hop, change: Callable[[Reply], Reply]) -> Hop:
     return replace(hop, replies=tuple(change(reply) for reply in hop.replies))
+
+
+def _unchanged(hop: Hop) -> Hop:
+    return hop
 
 
 def _first_evidence(hop: Hop) -> Hop:
@@ -72,6 +78,7 @@ def _bare(hop: Hop) -> Hop:
 
 #: What is left out and how, each step besides those before it. The last fits whatever a path answers: 255 hops of 200 bytes.
 _REDUCTIONS: Tuple[Tuple[str, Callable[[Hop], Hop]], ...] = (
+    ("its packets were left out", _unchanged),
     ("only the first evidence from each address of a hop was kept", _first_evidence),
     ("no evidence was kept", _no_evidence),
     ("no single replies were kept", _no_replies),

@@ -61,9 +61,12 @@ def requests_of(arguments: Mapping[str, Any]) -> Tuple[List[TraceOptions], bool]
     given = {str(name): value for name, value in arguments.items() if value is not None}
     lists, problems = _lists(given)
     common = {name: _plain(PARAMETERS[name], value) if name in PARAMETERS else value for name, value in given.items()}
-    if "destination" not in common and "destination" not in lists:
+    missing = "destination" not in common and "destination" not in lists
+    if missing and "packet" not in common:
         problems.append("destination: is missing; give it, or destinations")
-    destinations = lists.get("destination") or [common.get("destination", _UNNAMED)]
+    # Of a packet it is the packet's.
+    unnamed = PARAMETERS["destination"].default if "packet" in common else _UNNAMED
+    destinations = lists.get("destination") or [common.get("destination", unnamed)]
     ports = lists.get("port") or [common.get("port", PARAMETERS["port"].default)]
     count = len(destinations) * len(ports)
     if count > MOST_TRACES:

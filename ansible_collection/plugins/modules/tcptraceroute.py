@@ -32,7 +32,7 @@ options:
   destination:
     description:
       - Host name or address to trace to.
-      - This or O(destinations) is required.
+      - This or O(destinations) is required, unless O(packet) tells it.
     type: str
   destinations:
     description:
@@ -143,6 +143,13 @@ options:
       - Set the don't-fragment bit (IPv4; IPv6 routers never fragment).
     type: bool
     default: false
+  packet:
+    description:
+      - Packet to send as it is but for TTL, numbers and checksums, base64 from the IP header on; it decides the shape.
+      - At most 65535 bytes of IPv4 or IPv6 with a TCP header, such as Scapy builds on the controller.
+      - It also decides O(destination), O(port), O(family), O(source) and O(source_port) as far as it tells them; an unspecified
+        address and port 0 leave them to these options. An option that says otherwise is refused.
+    type: str
   method:
     description:
       - 'How packets are sent: raw needs CAP_NET_RAW; auto takes the best that this process may use.'

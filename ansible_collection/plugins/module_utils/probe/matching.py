@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from itertools import takewhile
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from .options import FLAG_BITS
@@ -75,7 +76,9 @@ class Matcher:
         stateful firewall small steps look like one connection being opened.
         """
         self._sequence = (self._sequence - 1 - self._random(2) % _LARGEST_STEP) % _MODULUS
-        acknowledgment = (self._sequence + self._acknowledgment_offset) % _MODULUS if self._flag_bits & _ACK else 0
+        acknowledgment = self._builder.acknowledgment
+        if self._flag_bits & _ACK:
+            acknowledgment = (self._sequence + self._acknowledgment_offset) % _MODULUS
         identification = 0
         # The kernel replaces an identification of 0, and a TCP window (see ``wire``) should not look like a closed one.
         while identification < _LEAST_IDENTIFICATION or identification in self._by_identification:
@@ -84,6 +87,17 @@ class Matcher:
         self._by_sequence[probe.sequence] = probe
         self._by_identification[identification] = probe
         return probe
+
+    def adopt(self, probe: Probe) -> None:
+        """Take in a probe that has its numbers already, such as one of another tool, which may share some with others.
+
+        Probes are adopted in the order of their sending: of several that nothing in an answer tells apart, it answers the last.
+        """
+        # What it replaces is taken out first, so that the order stays that of the sending.
+        self._by_sequence.pop(probe.sequence, None)
+        self._by_sequence[probe.sequence] = probe
+        self._by_identification[probe.identification] = probe
+        self._acknowledgment_offset = probe.acknowledgment - probe.sequence
 
     def forget(self, probe: Probe) -> None:
         """Take back a probe that could not be sent."""
@@ -104,7 +118,8 @@ class Matcher:
         A destination that waits for our RST resets a probe with a higher number, which is one that a later probe has overtaken.
         So a RST says "closed" for certain only where no later probe can have been there before.
         """
-        return not any(other.ttl >= probe.ttl and probe.sent_at < other.sent_at <= at for other in self._by_sequence.values())
+        later = takewhile(lambda other: other.sent_at > probe.sent_at, reversed(list(self._by_sequence.values())))
+        return not any(other.ttl >= probe.ttl and other.sent_at <= at for other in later)
 
     def _match_icmp(self, error: IcmpError, at: float) -> Verdict:
         quote, flow = error.quote, self._endpoints
@@ -120,9 +135,10 @@ class Matcher:
         )
         probe = self._by_sequence.get(quote.sequence)
         if probe is not None and quote.identification not in (None, probe.identification):
-            if quote.identification in self._by_identification:
-                # Two probes claim it: the number was shifted, by so little that it looks like another probe's.
-                probe = None
+            other = self._by_identification.get(quote.identification or 0)
+            if other is not None:
+                # Two probes claim it: they share their sequence number, or it was shifted by so little that it looks like another's.
+                probe = other if other.sequence == quote.sequence else None
             else:
                 altered += ("identification" if flow.family == 4 else "window",)
         if probe is not None and probe.sent_at < math.inf:

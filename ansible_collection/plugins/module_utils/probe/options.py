@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import dataclass, field, fields
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from .errors import OptionError
+from .template import RULE, Template, read_template
 
 __all__ = ("FLAG_BITS", "PARAMETERS", "Parameter", "TraceOptions", "canonical_flags", "is_address")
 
@@ -24,6 +25,8 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 _INTERFACE = re.compile(r"[!-.0-9;-~]{1,15}\Z")
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)\Z")
 _SHOWN = 80
+#: What a packet may leave open, with the unspecified address or port 0.
+_LEFT_OPEN = ("destination", "port", "source", "source_port")
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Parameter:
 
     Attributes:
         name: the option's name, the same in every front.
-        kind: ``host``, ``integer``, ``number``, ``boolean``, ``choice``, ``interface`` or ``flags``.
+        kind: ``host``, ``integer``, ``number``, ``boolean``, ``choice``, ``interface``, ``flags`` or ``packet``.
         default: the value that holds when the option is not given.
         minimum, maximum: the bounds of an integer or a number, both included; None for other kinds.
         choices: the values of a choice; empty for other kinds.
@@ -63,6 +66,7 @@ class Parameter:
             "boolean": "true or false",
             "interface": "an interface name (1 to 15 ASCII characters, no space, '/' or ':')",
             "flags": "a list of TCP flags from " + ", ".join(FLAG_BITS),
+            "packet": RULE,
         }[self.kind]
 
     def includes(self, value: float) -> bool:
@@ -97,6 +101,10 @@ class TraceOptions:
     """All that one trace is asked to do; frozen, hashable and valid from its construction on.
 
     The arguments are listed with their bounds and units in ``PARAMETERS``; ``destination`` alone has no usable default.
+
+    With ``packet``, every option that the packet decides has the packet's value: destination, port, family, source and
+    source_port as far as it tells them, flags, length, tos and dont_fragment. One that was given and says otherwise is refused;
+    one that has its default counts as not given.
 
     Raises:
         OptionError: names every option that breaks its rule, before anything was opened or sent.
@@ -190,6 +198,14 @@ class TraceOptions:
     dont_fragment: bool = field(
         default=False, metadata=_option("boolean", "Set the don't-fragment bit (IPv4; IPv6 routers never fragment).")
     )
+    packet: Optional[str] = field(
+        default=None,
+        metadata=_option(
+            "packet",
+            "Packet to send as it is but for TTL, numbers and checksums, base64 from the IP header on; it decides the shape.",
+            optional=True,
+        ),
+    )
     method: str = field(
         default="auto",
         metadata=_option(
@@ -217,15 +233,46 @@ class TraceOptions:
 
     def __post_init__(self) -> None:
         problems: Dict[str, str] = {}
+        template = self._take_template()
         for parameter in PARAMETERS.values():
+            if parameter.name == "destination" and self.destination == "" and self.packet is not None and template is None:
+                # It would be the packet's, which is told of.
+                continue
             value, rule = _checked(parameter, getattr(self, parameter.name))
             if rule:
                 problems[parameter.name] = "{}: {} is not {}".format(parameter.name, _shown(getattr(self, parameter.name)), rule)
             else:
                 object.__setattr__(self, parameter.name, value)
+        if template is not None:
+            problems.update(self._said_otherwise(template, set(problems)))
         contradictions = self._contradictions(set(problems))
         if problems or contradictions:
             raise OptionError([*problems.values(), *contradictions])
+
+    def _take_template(self) -> Optional[Template]:
+        """Read the packet, if there is one in order, and let it decide what was left to it."""
+        if self.packet is None:
+            return None
+        try:
+            template = read_template(self.packet)
+        except ValueError:
+            return None
+        for name, value in _decided(template).items():
+            told, default = getattr(self, name), PARAMETERS[name].default
+            if type(told) is type(default) and told == default:
+                object.__setattr__(self, name, value)
+        return template
+
+    def _said_otherwise(self, template: Template, wrong: Set[str]) -> Dict[str, str]:
+        """What is wrong with options that say otherwise than the packet, by name; ``wrong`` names those that are anyhow."""
+        problems = {}
+        for name, value in _decided(template).items():
+            told = getattr(self, name)
+            if name not in wrong and told != value and not (isinstance(value, str) and _same_address(told, value)):
+                problems[name] = "{}: {} contradicts the packet, which has {}".format(name, _shown(told), _shown(value))
+        if "tcp_options" not in wrong and self.tcp_options != PARAMETERS["tcp_options"].default:
+            problems["tcp_options"] = "tcp_options: {} contradicts the packet, which has its own".format(_shown(self.tcp_options))
+        return problems
 
     def _contradictions(self, wrong: Set[str]) -> List[str]:
         """What is wrong between options that are right by themselves; ``wrong`` names those that are not."""
@@ -310,6 +357,32 @@ def is_address(text: str) -> int:
     return 6 if not percent or _INTERFACE.match(zone) else 0
 
 
+def _decided(template: Template) -> Dict[str, Any]:
+    """The options that a packet decides, with their values."""
+    flags = ",".join(name for name, bit in FLAG_BITS.items() if template.flags & bit)
+    decided: Dict[str, Any] = {
+        "destination": template.address,
+        "port": template.port,
+        "family": template.family,
+        "source": template.source,
+        "source_port": template.source_port,
+        "flags": flags,
+        "length": len(template.header) + len(template.segment),
+        "tos": template.tos,
+        "dont_fragment": template.dont_fragment,
+    }
+    return {name: value for name, value in decided.items() if value or name not in _LEFT_OPEN}
+
+
+def _same_address(told: str, address: str) -> bool:
+    """Whether two literals are one address, in whatever form, a zone put aside."""
+    version = is_address(told)
+    if not version or version != is_address(address):
+        return False
+    kind = socket.AF_INET if version == 4 else socket.AF_INET6
+    return socket.inet_pton(kind, told.partition("%")[0]) == socket.inet_pton(kind, address)
+
+
 def _needs_zone(address: str) -> bool:
     """Whether an IPv6 address is link-local (RFC 4291 section 2.5.6) and says nothing of its link."""
     if "%" in address:
@@ -392,7 +465,15 @@ def _checked_host(parameter: Parameter, value: Any) -> Tuple[Any, str]:
     return value, ""
 
 
-_CHECKS = {
+def _checked_packet(_parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    try:
+        read_template(value)
+    except ValueError as error:
+        return value, str(error)
+    return value, ""
+
+
+_CHECKS: Dict[str, Callable[[Parameter, Any], Tuple[Any, str]]] = {
     "host": _checked_host,
     "integer": _checked_integer,
     "number": _checked_number,
@@ -400,4 +481,5 @@ _CHECKS = {
     "choice": _checked_choice,
     "interface": _checked_interface,
     "flags": _checked_flags,
+    "packet": _checked_packet,
 }

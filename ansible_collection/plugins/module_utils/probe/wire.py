@@ -12,6 +12,7 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple, Optional, Tuple, Union
 
 from .options import FLAG_BITS, TraceOptions
+from .template import read_template
 
 __all__ = (
     "IcmpError",
@@ -31,7 +32,6 @@ __all__ = (
 TCP = 6
 _ICMPV6 = 58
 _TCP_HEADER = struct.Struct("!HHIIBBHHH")
-_IPV4_HEADER = struct.Struct("!BBHHHBBH4s4s")
 #: What RFC 792 guarantees of the quoted TCP header: ports and sequence number.
 _SHORTEST_QUOTE = 8
 #: IPv6 extension headers that may stand before the TCP header, with their unit of length (RFC 8200 section 4, RFC 4302 2.2).
@@ -131,10 +131,9 @@ def flag_names(bits: int) -> str:
     return ",".join(name for name, bit in FLAG_BITS.items() if bits & bit)
 
 
-def _pseudo_sum(source: bytes, address: bytes, protocol: int, length: int) -> int:
+def _pseudo_sum(addresses: bytes, protocol: int, length: int) -> int:
     """The sum over the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1), not yet folded."""
-    both = source + address
-    total: int = sum(struct.unpack("!%dH" % (len(both) // 2), both))
+    total: int = sum(struct.unpack("!%dH" % (len(addresses) // 2), addresses))
     return total + protocol + length
 
 
@@ -148,19 +147,55 @@ def _tcp_options(kind: str, family: int, timestamp: int) -> bytes:
     return maximum_segment + struct.pack("!BBBBIIBBBB", 4, 2, 8, 10, timestamp, 0, 1, 3, 3, 7)
 
 
+def _shaped_packet(
+    options: TraceOptions, family: int, addresses: bytes, ports: Tuple[int, int], flow_label: int, timestamp: int
+) -> Tuple[bytes, bytes]:
+    """IP header and segment of a packet as the options shape it; what ``build`` fills in is zero."""
+    tcp_options = _tcp_options(options.tcp_options, family, timestamp)
+    headers = (20 if family == 4 else 40) + 20 + len(tcp_options)
+    length = max(headers, options.length or 0)
+    payload = bytes(ord("!") + index % 93 for index in range(length - headers))
+    tcp_header = _TCP_HEADER.pack(*ports, 0, 0, (20 + len(tcp_options)) // 4 << 4, options.flag_bits, _WINDOW[family], 0, 0)
+    segment = tcp_header + tcp_options + payload
+    if family == 4:
+        fragment = 0x4000 if options.dont_fragment else 0
+        header = struct.pack("!BBHHHBBH", 0x45, options.tos, length, 0, fragment, 0, TCP, 0)
+    else:
+        header = struct.pack("!IHBB", 6 << 28 | options.tos << 20 | flow_label, len(segment), TCP, 0)
+    return header + addresses, segment
+
+
+def _crafted_packet(packet: str, addresses: bytes, ports: Tuple[int, int]) -> Tuple[int, bytes, bytes]:
+    """Acknowledgment number, IP header and segment of a crafted packet; what ``build`` fills in is zero."""
+    template = read_template(packet)
+    header, segment = template.header, template.segment
+    acknowledgment, offset, flags, window, urgent = struct.unpack_from("!IBBH2xH", segment, 8)
+    if template.family == 4:
+        header = header[:10] + b"\0\0" + addresses + header[20:]
+    else:
+        header = header[:8] + addresses + header[40:]
+        window = 0
+    tcp_header = _TCP_HEADER.pack(*ports, 0, 0, offset, flags, window, 0, urgent)
+    return acknowledgment, header, tcp_header + segment[20:]
+
+
 class ProbeBuilder:
     """Builds the probes of one trace: the same packet each time but for TTL, numbers, identification and checksum.
+
+    With the option ``packet`` it is that packet, with its IP options or extension headers, flow label, TCP options, window (in
+    IPv4), urgent pointer and payload.
 
     Arguments:
         options: shape of the probes.
         family: 4 or 6.
         source, address: address literals without a zone.
         source_port: of every probe.
-        flow_label: of every probe, 20 bits; IPv6 only (RFC 6437 section 3: one flow, one label).
-        timestamp: value for the timestamps option, 32 bits.
+        flow_label: of every probe, 20 bits; IPv6 only (RFC 6437 section 3: one flow, one label). timestamp: value for the
+            timestamps option, 32 bits. A crafted packet has its own.
 
     Attributes:
         length: of the whole IP packet in bytes.
+        acknowledgment: what a probe without ACK carries as acknowledgment number.
         sequence_length: how much of the sequence space a probe takes (RFC 9293 section 3.4): payload, SYN and FIN.
     """
 
@@ -168,29 +203,22 @@ class ProbeBuilder:
         self, options: TraceOptions, family: int, source: str, address: str, source_port: int, flow_label: int, timestamp: int
     ) -> None:
         kind = AF_INET if family == 4 else AF_INET6
-        source_bytes, address_bytes = inet_pton(kind, source), inet_pton(kind, address)
-        tcp_options = _tcp_options(options.tcp_options, family, timestamp)
-        ip_length = 20 if family == 4 else 40
-        headers = ip_length + 20 + len(tcp_options)
-        self.length = max(headers, options.length or 0)
-        payload = bytes(ord("!") + index % 93 for index in range(self.length - headers))
-        flags = options.flag_bits
-        self.sequence_length = len(payload) + bool(flags & FLAG_BITS["SYN"]) + bool(flags & FLAG_BITS["FIN"])
-        tcp_header = _TCP_HEADER.pack(
-            source_port, options.port, 0, 0, (20 + len(tcp_options)) // 4 << 4, flags, _WINDOW[family], 0, 0
-        )
-        segment = tcp_header + tcp_options + payload
-        if family == 4:
-            fragment = 0x4000 if options.dont_fragment else 0
-            header = _IPV4_HEADER.pack(0x45, options.tos, self.length, 0, fragment, 0, TCP, 0, source_bytes, address_bytes)
+        addresses = inet_pton(kind, source) + inet_pton(kind, address)
+        ports = source_port, options.port
+        if options.packet is None:
+            self.acknowledgment = 0
+            header, segment = _shaped_packet(options, family, addresses, ports, flow_label, timestamp)
         else:
-            first_word = 6 << 28 | options.tos << 20 | flow_label
-            header = struct.pack("!IHBB", first_word, len(segment), TCP, 0) + source_bytes + address_bytes
+            self.acknowledgment, header, segment = _crafted_packet(options.packet, addresses, ports)
+        self.length = len(header) + len(segment)
+        flags = options.flag_bits
+        payload_length = len(segment) - (segment[12] >> 4) * 4
+        self.sequence_length = payload_length + bool(flags & FLAG_BITS["SYN"]) + bool(flags & FLAG_BITS["FIN"])
         self._family = family
         self._packet = bytearray(header + segment)
-        self._tcp_at = ip_length
+        self._tcp_at = len(header)
         # Summed once: a probe adds its own numbers.
-        self._sum = 0xFFFF ^ checksum(segment, _pseudo_sum(source_bytes, address_bytes, TCP, len(segment)))
+        self._sum = 0xFFFF ^ checksum(segment, _pseudo_sum(addresses, TCP, len(segment)))
 
     def build(self, ttl: int, sequence: int, acknowledgment: int, identification: int) -> bytes:
         """One probe as bytes from the IP header on; the kernel fills in the IPv4 header checksum.
@@ -331,7 +359,7 @@ def _read_tcp(segment: bytes, kind: int, source: bytes, address: bytes, ttl: Opt
     port, local_port, sequence, acknowledgment, offset, flags, _window, claimed, _urgent = _TCP_HEADER.unpack_from(segment)
     if (offset >> 4) * 4 < 20 or (offset >> 4) * 4 > len(segment):
         return "malformed"
-    pseudo = _pseudo_sum(source, address, TCP, len(segment))
+    pseudo = _pseudo_sum(source + address, TCP, len(segment))
     # A segment that never left this machine (loopback, veth) may carry the sum of the pseudo-header alone: its sender
     # left the rest to a network card (checksum offload).
     if checksum(segment, pseudo) and claimed != 0xFFFF ^ checksum(b"", pseudo):

@@ -11,6 +11,9 @@ from ansible_collections.netprobe.path.plugins.module_utils.probe.errors import 
 from ansible_collections.netprobe.path.plugins.module_utils.probe.options import PARAMETERS
 from ansible_collections.netprobe.path.plugins.module_utils.task_options import MOST_TRACES, argument_spec, requests_of
 
+#: A SYN to port 443 of 198.51.100.9 whose source is left open.
+PACKET = "RQAAKAAAAABABlCUAAAAAMYzZAkAAAG7AAAABwAAAABQAvrwiPMAAA=="
+
 
 @pytest.mark.parametrize(
     ("arguments", "expected", "several"),
@@ -22,6 +25,8 @@ from ansible_collections.netprobe.path.plugins.module_utils.task_options import 
         ({"destination": "h", "ports": "1,2"}, [("h", 1), ("h", 2)], True),
         ({"destinations": ["a", "b"], "ports": [1, 2]}, [("a", 1), ("a", 2), ("b", 1), ("b", 2)], True),
         ({"destinations": ["a", "a"], "port": 5}, [("a", 5)], True),
+        ({"packet": PACKET}, [("198.51.100.9", 443)], False),
+        ({"packet": PACKET, "port": 80, "destination": "198.51.100.9"}, [("198.51.100.9", 443)], False),
     ],
 )
 def test_requests(arguments: Dict[str, Any], expected: List[Tuple[str, int]], several: bool) -> None:
@@ -63,6 +68,8 @@ def test_values_are_converted_as_ansible_does(name: str, given: Any, value: Any)
     ("arguments", "problems"),
     [
         ({}, ["destination: is missing; give it, or destinations"]),
+        ({"packet": "RQ=="}, ["packet: 'RQ==' is not a whole packet: an IPv4 header has at least 20 bytes, and it has 1"]),
+        ({"packet": PACKET, "destination": "h"}, ["destination: 'h' contradicts the packet, which has '198.51.100.9'"]),
         ({"destination": "h", "port": True}, ["port: True is not a whole number between 1 and 65535"]),
         ({"destination": "h", "port": 80.5}, ["port: 80.5 is not a whole number between 1 and 65535"]),
         ({"destination": "h", "wait": "1h"}, ["wait: '1h' is not a number between 0.05 and 300 s"]),
