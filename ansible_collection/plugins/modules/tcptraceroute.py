@@ -23,7 +23,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Checks the options and the privilege, and returns RV(plan). Nothing is sent.
+    details: Checks options, names, route and privilege, and returns RV(plan). No probe is sent.
   async:
     support: partial
     details: The result that M(ansible.builtin.async_status) fetches is the module's. The controller warns that its hops
@@ -700,15 +700,65 @@ problems:
         or give an address'
 plan:
   description:
-    - 'One entry for each trace that the task would measure: its destination and port, the most probes it may send before
-      it asks again, and every other option that differs from its default. Nothing was sent, no name was looked up.'
+    - 'One entry for each trace that the task would measure. No probe was sent.'
   returned: check mode
   type: list
   elements: dict
-  sample:
-    - destination: db.example.net
-      port: 5432
-      most_probes: 90
+  contains:
+    destination:
+      description:
+        - As it was asked for.
+      returned: success
+      type: str
+      sample: db.example.net
+    address:
+      description:
+        - The address that it has now.
+      returned: success
+      type: str
+      sample: 192.0.2.80
+    family:
+      description:
+        - IP version of that address.
+      returned: success
+      type: int
+      sample: 4
+    port:
+      description:
+        - TCP port of the destination.
+      returned: success
+      type: int
+      sample: 5432
+    source:
+      description:
+        - The source address that the route gives.
+      returned: success
+      type: str
+      sample: 198.51.100.7
+    interface:
+      description:
+        - The interface that the route leaves through.
+      returned: success
+      type: str
+      sample: eth0
+    probes:
+      description:
+        - The most queries, where none has to be asked again.
+      returned: success
+      type: int
+      sample: 90
+    probes_per_second:
+      description:
+        - The most that would go to one destination.
+      returned: success
+      type: float
+      sample: 500.0
+    problem:
+      description:
+        - Why the trace could not be measured from here now; V(null) for nothing.
+      returned: success
+      type: str
+      sample: raw sockets need CAP_NET_RAW
 """
 
 from typing import Any, Dict, List
@@ -717,7 +767,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.probe.errors import OptionError, ProbeError
 from ..module_utils.probe.options import TraceOptions
-from ..module_utils.probe.privileges import explain_missing, has_net_raw
+from ..module_utils.probe.plan import plan
 from ..module_utils.result_size import within_bounds
 from ..module_utils.task_options import argument_spec, requests_of
 from ..module_utils.unprivileged import measure
@@ -756,18 +806,21 @@ def main() -> None:
 
 def _tell_plan(module: AnsibleModule, requests: List[TraceOptions]) -> None:
     """End in check mode: with what would be sent, or with why nothing could be."""
-    if not has_net_raw():
-        module.fail_json(msg=explain_missing())
-    plan = [
-        {
-            **request.to_dict(),
-            "destination": request.destination,
-            "port": request.port,
-            "most_probes": (request.max_ttl - request.first_ttl + 1) * request.queries,
-        }
-        for request in requests
-    ]
-    module.exit_json(changed=False, plan=plan)
+    plans = []
+    problems = []
+    for request in requests:
+        try:
+            plans.append(plan(request))
+        except ProbeError as error:
+            problems.append({"destination": request.destination, "port": request.port, "msg": str(error)})
+    # What is missing here is missing for all.
+    missing = [told["problem"] for told in plans if told["problem"] is not None]
+    if missing:
+        module.fail_json(msg=missing[0], plan=plans)
+    if problems:
+        told = problems[0]["msg"] if len(requests) == 1 else _told(problems, len(requests))
+        module.fail_json(msg=told, plan=plans, problems=problems)
+    module.exit_json(changed=False, plan=plans)
 
 
 def _told(problems: List[Dict[str, Any]], asked: int) -> str:
