@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import math
 from itertools import takewhile
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol, Set, Tuple
 
 from .options import FLAG_BITS
 from .state import Answer, Endpoints, Packet, Probe
-from .wire import IcmpError, ProbeBuilder, TcpReply
+from .wire import IcmpError, TcpReply
 
-__all__ = ("Matcher", "Verdict")
+__all__ = ("Matcher", "Shape", "Verdict")
 
 _SYN, _RST, _ACK = FLAG_BITS["SYN"], FLAG_BITS["RST"], FLAG_BITS["ACK"]
 _MODULUS = 1 << 32
@@ -21,6 +21,22 @@ _LARGEST_STEP = 1024
 _LEAST_IDENTIFICATION = 1024
 #: So many quotes that may have been shifted are kept until they are confirmed.
 _MOST_SUSPECTS = 256
+
+
+class Shape(Protocol):
+    """What all probes of a flow share, such as a ``ProbeBuilder`` knows.
+
+    Attributes:
+        acknowledgment: what a probe without ACK carries as acknowledgment number.
+        sequence_length: how much of the sequence space a probe takes (RFC 9293 section 3.4): payload, SYN and FIN.
+    """
+
+    acknowledgment: int
+    sequence_length: int
+
+    def segment(self, sequence: int, acknowledgment: int, identification: int) -> bytes:
+        """The TCP part of the probe with these numbers."""
+        ...
 
 
 class Verdict(NamedTuple):
@@ -43,14 +59,14 @@ class Matcher:
 
     Arguments:
         endpoints: the flow.
-        builder: of the same flow's probes; it knows their bytes and the sequence space that they take.
+        shape: of the same flow's probes.
         flag_bits: TCP flags of the probes.
         entropy: gives that many random bytes.
     """
 
-    def __init__(self, endpoints: Endpoints, builder: ProbeBuilder, flag_bits: int, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, endpoints: Endpoints, shape: Shape, flag_bits: int, entropy: Callable[[int], bytes]) -> None:
         self._endpoints = endpoints
-        self._builder = builder
+        self._shape = shape
         self._flag_bits = flag_bits
         self._entropy = entropy
         self._sequence = self._random(4)
@@ -76,7 +92,7 @@ class Matcher:
         stateful firewall small steps look like one connection being opened.
         """
         self._sequence = (self._sequence - 1 - self._random(2) % _LARGEST_STEP) % _MODULUS
-        acknowledgment = self._builder.acknowledgment
+        acknowledgment = self._shape.acknowledgment
         if self._flag_bits & _ACK:
             acknowledgment = (self._sequence + self._acknowledgment_offset) % _MODULUS
         identification = 0
@@ -118,7 +134,7 @@ class Matcher:
         A destination that waits for our RST resets a probe with a higher number, which is one that a later probe has overtaken.
         So a RST says "closed" for certain only where no later probe can have been there before.
         """
-        later = takewhile(lambda other: other.sent_at > probe.sent_at, reversed(list(self._by_sequence.values())))
+        later = takewhile(lambda other: other.sent_at > probe.sent_at, reversed(self._by_sequence.values()))
         return not any(other.ttl >= probe.ttl and other.sent_at <= at for other in later)
 
     def _match_icmp(self, error: IcmpError, at: float) -> Verdict:
@@ -137,7 +153,7 @@ class Matcher:
         if probe is not None and quote.identification not in (None, probe.identification):
             other = self._by_identification.get(quote.identification or 0)
             if other is not None:
-                # Two probes claim it: they share their sequence number, or it was shifted by so little that it looks like another's.
+                # Two probes claim it: they share their sequence number, or it was shifted onto another's.
                 probe = other if other.sequence == quote.sequence else None
             else:
                 altered += ("identification" if flow.family == 4 else "window",)
@@ -175,7 +191,7 @@ class Matcher:
     def _checksum_contradicts(self, probe: Probe, error: IcmpError) -> bool:
         """Whether the quoted checksum is not the probe's although all that it covers is."""
         quoted = error.quote.segment
-        ours = self._builder.segment(probe.sequence, probe.acknowledgment, probe.identification)
+        ours = self._shape.segment(probe.sequence, probe.acknowledgment, probe.identification)
         if len(quoted) < (ours[12] >> 4) * 4:
             return False
         return quoted[16:18] != ours[16:18] and quoted[:16] + quoted[18:] == ours[:16] + ours[18 : len(quoted)]
@@ -198,7 +214,7 @@ class Matcher:
         candidates = []
         if reply.flags & _ACK:
             # A RST acknowledges all of the probe, a SYN/ACK the SYN alone unless it takes the payload (RFC 7413).
-            candidates = [reply.acknowledgment - 1, reply.acknowledgment - self._builder.sequence_length]
+            candidates = [reply.acknowledgment - 1, reply.acknowledgment - self._shape.sequence_length]
             if reply.flags & _RST:
                 candidates.reverse()
         if self._flag_bits & _ACK:

@@ -6,13 +6,18 @@ from __future__ import annotations
 import math
 from binascii import b2a_base64
 from dataclasses import replace
-from typing import Dict, Iterable, List, Optional, Set, Tuple, Union
+from typing import AbstractSet, Dict, Iterable, List, Mapping, Optional, Set, Tuple, Union
 
+from .options import FLAG_BITS
 from .records import MOST_PACKETS, Hop, Packet, Quoted, Reply, RoundTrip
 from .state import Answer, Endpoints, HopState, Probe, Query
 from .wire import IcmpError, ProbeBuilder, TcpReply, as_received, as_sent, flag_names
 
-__all__ = ("hop_record", "packet_records")
+__all__ = ("hop_record", "packet_records", "path_end", "port_state")
+
+_SYN, _RST, _ACK = FLAG_BITS["SYN"], FLAG_BITS["RST"], FLAG_BITS["ACK"]
+#: ICMP codes by which a firewall says that it refuses (RFC 1122 3.2.2.1, RFC 1812 5.2.7.1; RFC 4443 3.1), by IP version.
+_REFUSALS = {4: {(3, 9), (3, 10), (3, 13)}, 6: {(1, 1), (1, 5), (1, 6)}}
 
 
 def hop_record(hop: HopState, evidence: str) -> Hop:
@@ -38,6 +43,56 @@ def hop_record(hop: HopState, evidence: str) -> Hop:
         loss=round(sum(reply.kind == "timeout" for reply in sent) / len(sent), 4) if sent else None,
         silence=_silence(hop),
     )
+
+
+def path_end(tcp_distance: Optional[int], unreachable: AbstractSet[int], furthest: int) -> Optional[int]:
+    """The TTL at which the path ends, as far as it is known: where the destination, or an unreachable, answered first.
+
+    Arguments:
+        tcp_distance: lowest TTL that the destination answered for; None where it did not.
+        unreachable: TTLs that an unreachable came for. furthest: highest TTL that a time exceeded came for.
+    """
+    if tcp_distance is not None:
+        return tcp_distance
+    # An unreachable from a TTL that others have passed is not the end (one of several paths, or one moment).
+    return min((ttl for ttl in unreachable if ttl > furthest), default=None)
+
+
+def port_state(
+    family: int,
+    flag_bits: int,
+    hops: Mapping[int, HopState],
+    end: Optional[int],
+    *,
+    reached: bool,
+    opened: bool,
+    closed: bool,
+    asked_all: bool,
+) -> str:
+    """What a trace says of the destination's port, one of ``PORT_STATES``.
+
+    Arguments:
+        family: 4 or 6. flag_bits: TCP flags of the probes.
+        hops: by their TTLs, up to the last one asked. end: where the path ends, see ``path_end``.
+        reached: whether the destination answered with TCP. opened, closed: whether it said so.
+        asked_all: whether the trace ended because the last TTL had been asked.
+    """
+    if reached:
+        if flag_bits & (_SYN | _ACK | _RST) != _SYN:
+            # A RST to anything but a SYN comes from open and closed ports alike (RFC 9293 section 3.10.7).
+            return "unknown"
+        return "open" if opened else "closed" if closed else "unknown"
+    if end is not None:
+        refusals = _REFUSALS[family]
+        refused = any(
+            isinstance(answer.packet, IcmpError) and (answer.packet.type, answer.packet.code) in refusals
+            for answer in hops[end].answers
+        )
+        return "filtered" if refused else "unreachable"
+    if not asked_all or not hops:
+        return "unknown"
+    # Silence up to the end. An answer from the last TTL of all says that the path is longer than what was asked.
+    return "unknown" if hops[max(hops)].answered else "filtered"
 
 
 def packet_records(

@@ -26,11 +26,11 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tu
 
 from .matching import Matcher
 from .options import FLAG_BITS, TraceOptions
-from .recording import hop_record, packet_records
+from .recording import hop_record, packet_records, path_end, port_state
 from .records import MOST_PACKETS, Hop, ProbeShape, Trace
 from .records import Packet as PacketRecord
 from .state import Answer, Endpoints, HopState, Packet, Probe, Query
-from .wire import IcmpError, ProbeBuilder, TcpReply, flag_names
+from .wire import ProbeBuilder, TcpReply, flag_names
 
 __all__ = ("Event", "Tracer")
 
@@ -66,8 +66,6 @@ _RETRANSMISSION = 0.5
 _PACKET_COUNTERS = ("sent", "matched", "late", "duplicate", "challenge_ack")
 
 _SYN, _RST, _ACK = FLAG_BITS["SYN"], FLAG_BITS["RST"], FLAG_BITS["ACK"]
-#: ICMP codes by which a firewall says that it refuses (RFC 1122 3.2.2.1, RFC 1812 5.2.7.1; RFC 4443 3.1), by IP version.
-_REFUSALS = {4: {(3, 9), (3, 10), (3, 13)}, 6: {(1, 1), (1, 5), (1, 6)}}
 
 
 class Event(NamedTuple):
@@ -333,10 +331,7 @@ class Tracer:
 
     def _distance(self) -> Optional[int]:
         """The TTL at which the path ends, as far as it is known: where the destination, or an unreachable, answered first."""
-        if self._tcp_distance is not None:
-            return self._tcp_distance
-        # An unreachable from a TTL that others have passed is not the end (one of several paths, or one moment).
-        return min((ttl for ttl in self._unreachable if ttl > self._furthest), default=None)
+        return path_end(self._tcp_distance, self._unreachable, self._furthest)
 
     def _last_ttl(self) -> int:
         """The highest TTL that may be asked."""
@@ -680,24 +675,16 @@ class Tracer:
         return not hop.answered and not any(query.error for query in hop.queries) and not self._settled(hop)
 
     def _port_state(self) -> str:
-        tells = self.options.flag_bits & (_SYN | _ACK | _RST) == _SYN
-        if self._tcp_distance is not None:
-            if not tells:
-                # A RST to anything but a SYN comes from open and closed ports alike (RFC 9293 section 3.10.7).
-                return "unknown"
-            return "open" if self._open else "closed" if self._closed else "unknown"
-        distance = self._distance()
-        if distance is not None:
-            refusals = _REFUSALS[self.endpoints.family]
-            refused = any(
-                isinstance(answer.packet, IcmpError) and (answer.packet.type, answer.packet.code) in refusals
-                for answer in self._hops[distance].answers
-            )
-            return "filtered" if refused else "unreachable"
-        if self.stop_reason not in ("max_ttl", "gap_limit") or not self._hops:
-            return "unknown"
-        # Silence up to the end. An answer from the last TTL of all says that the path is longer than max_ttl.
-        return "unknown" if self._hops[max(self._hops)].answered else "filtered"
+        return port_state(
+            self.endpoints.family,
+            self.options.flag_bits,
+            self._hops,
+            self._distance(),
+            reached=self._tcp_distance is not None,
+            opened=self._open,
+            closed=self._closed,
+            asked_all=self.stop_reason in ("max_ttl", "gap_limit"),
+        )
 
 
 def _described(packet: Packet) -> str:

@@ -23,6 +23,7 @@ __all__ = (
     "as_sent",
     "checksum",
     "flag_names",
+    "ipv6_payload",
     "read_icmpv4",
     "read_icmpv6",
     "read_tcp_over_ipv4",
@@ -409,24 +410,13 @@ def _read_ipv4_quote(quoted: bytes) -> Union[Quote, str]:
 def _read_ipv6_quote(quoted: bytes) -> Union[Quote, str]:
     if len(quoted) < 40 or quoted[0] >> 4 != 6:
         return "bad_quote"
-    first_word, payload_length, following, hop_limit = struct.unpack_from("!IHBB", quoted)
-    at = 40
-    for _extension in range(_MOST_EXTENSIONS + 1):
-        if following == TCP:
-            break
-        if len(quoted) < at + 8:
-            return "bad_quote"
-        if following == _FRAGMENT:
-            if struct.unpack_from("!H", quoted, at + 2)[0] & 0xFFF8:
-                return "fragment"
-            following, at = quoted[at], at + 8
-        elif following in _EXTENSION_UNITS:
-            unit = _EXTENSION_UNITS[following]
-            following, at = quoted[at], at + (quoted[at + 1] + (1 if unit == 8 else 2)) * unit
-        else:
-            return "other_protocol"
-    else:
-        return "bad_quote"
+    first_word, payload_length, _following, hop_limit = struct.unpack_from("!IHBB", quoted)
+    place = ipv6_payload(quoted)
+    if isinstance(place, str):
+        return "bad_quote" if place == "truncated" else place
+    protocol, at = place
+    if protocol != TCP:
+        return "other_protocol"
     segment = _quoted_segment(quoted, at, 40 + payload_length)
     if isinstance(segment, str):
         return segment
@@ -443,6 +433,28 @@ def _read_ipv6_quote(quoted: bytes) -> Union[Quote, str]:
         window,
         segment,
     )
+
+
+def ipv6_payload(packet: bytes) -> Union[Tuple[int, int], str]:
+    """What an IPv6 packet of at least 40 bytes carries behind its extension headers, and where; or why that can't be told.
+
+    Returns:
+        The protocol number and the offset of its header; or ``truncated``, or ``fragment`` for one that is not the first.
+    """
+    following, at = packet[6], 40
+    for _extension in range(_MOST_EXTENSIONS + 1):
+        if following not in _EXTENSION_UNITS and following != _FRAGMENT:
+            return following, at
+        if len(packet) < at + 8:
+            break
+        if following == _FRAGMENT:
+            if struct.unpack_from("!H", packet, at + 2)[0] & 0xFFF8:
+                return "fragment"
+            following, at = packet[at], at + 8
+        else:
+            unit = _EXTENSION_UNITS[following]
+            following, at = packet[at], at + (packet[at + 1] + (1 if unit == 8 else 2)) * unit
+    return "truncated"
 
 
 def _quoted_segment(quoted: bytes, at: int, total_length: int) -> Union[bytes, str]:
