@@ -20,9 +20,10 @@ PROBE = ROOT / "ansible_collection" / "plugins" / "module_utils" / "probe"
 #: Each room of the house and the rooms that it may import from. "front" is nornir_tcptraceroute/__init__.py.
 ARROWS: dict[str, set[str]] = {
     "front": {"probe", "version"},
-    "cli": {"reports", "analysis", "remote", "probe", "lab", "version"},
-    "plugins": {"reports", "analysis", "remote", "probe", "version"},
+    "cli": {"reports", "measurements", "analysis", "remote", "probe", "lab", "version"},
+    "plugins": {"reports", "measurements", "analysis", "remote", "probe", "version"},
     "reports": {"probe", "version"},
+    "measurements": {"analysis", "probe", "version"},
     "analysis": {"probe", "version"},
     "remote": {"probe", "version"},
     "probe": set(),

@@ -36,6 +36,12 @@ def _schema() -> _Subcommand:
     return schema
 
 
+def _locate_block() -> _Subcommand:
+    from . import locate_block
+
+    return locate_block
+
+
 def _lab() -> _Subcommand:
     from nornir_tcptraceroute.lab import command
 
@@ -46,6 +52,7 @@ def _lab() -> _Subcommand:
 #: they need.
 _SUBCOMMANDS: dict[str, tuple[str, Callable[[], _Subcommand]]] = {
     "schema": ("print the JSON Schema of a trace", _schema),
+    "locate-block": ("tell where on its way a port is blocked", _locate_block),
     "lab": ("run a command in an embedded network of real routers", _lab),
 }
 
