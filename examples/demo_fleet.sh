@@ -21,4 +21,5 @@ trap 'rm -rf "$work"' EXIT
 # As root, whom every managed host lets in: where the lab's own SSH server runs, there is no sudo.
 set -- ansible-playbook -i examples/inventory/ansible.yaml -e ansible_user=root examples/playbooks/trace_fleet.yaml
 printf '\n$ %s\n' "$*"
-ANSIBLE_HOME=$work ANSIBLE_CALLBACK_RESULT_FORMAT=yaml ANSIBLE_COLLECTIONS_PATH=$PWD LC_ALL=C.UTF-8 "$@"
+ANSIBLE_HOME=$work ANSIBLE_SSH_CONTROL_PATH_DIR=$work/cp ANSIBLE_CALLBACK_RESULT_FORMAT=yaml ANSIBLE_COLLECTIONS_PATH=$PWD \
+    LC_ALL=C.UTF-8 "$@"

@@ -67,12 +67,17 @@ def test_there_are_no_options_but_those_of_a_trace_and_its_lists() -> None:
     [
         ((), records.Trace, {"traces", "problems", "plan"}),
         (("probe",), records.ProbeShape, set()),
-        (("hops",), records.Hop, {"network_kind"}),
+        (("hops",), records.Hop, set()),
         (("hops", "rtt_ms"), records.RoundTrip, set()),
         (("hops", "replies"), records.Reply, set()),
         (("hops", "replies", "quoted"), records.Quoted, set()),
+        (("hops", "mpls"), records.Label, set()),
+        (("hops", "interface"), records.Interface, set()),
+        (("hops", "modified"), records.Modification, set()),
+        (("hops", "network"), records.Network, set()),
+        (("packets",), records.Packet, set()),
     ],
-    ids=["trace", "probe", "hop", "rtt_ms", "reply", "quoted"],
+    ids=lambda value: "_".join(value) if isinstance(value, tuple) else None,
 )
 def test_every_field_of_the_result_is_documented(place: tuple[str, ...], record: Any, more: set[str]) -> None:
     told = RETURN

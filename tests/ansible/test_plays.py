@@ -75,13 +75,34 @@ def test_check_mode_tells_the_plan_and_sends_nothing(controller: Controller) -> 
     before = controller.segments_at_service()
     played = controller.play({"tasks": [task({**TRACE, "max_ttl": 12, "queries": 2})]}, options=("--check",))
     assert played.status == 0, played.printed
-    plan = {"destination": "service", "port": 443, "family": 4, "names": "all", "max_ttl": 12, "queries": 2, "most_probes": 24}
-    assert [record["plan"] for record in played.kept.values()] == [[plan]] * 3
+    truth = controller.lab.truth
+    for host in WAYS:
+        (plan,) = played.kept[host]["plan"]
+        assert plan.pop("source") in truth.addresses(host, 4)
+        # Interfaces of the lab are called as their neighbours are.
+        assert plan.pop("interface") + ".lab" == WAYS[host][0][0]
+        assert plan == {
+            "destination": "service",
+            "address": "10.14.0.2",
+            "family": 4,
+            "port": 443,
+            "probes": 24,
+            "probes_per_second": 500.0,
+            "problem": None,
+        }
     assert all("hops" not in record for record in played.kept.values())
     assert controller.segments_at_service() == before
     # The same count sees a trace.
     assert controller.play({"hosts": "gamma", "tasks": [task()]}).status == 0
     assert controller.segments_at_service() > before
+
+
+def test_check_mode_tells_which_names_do_not_resolve(controller: Controller) -> None:
+    arguments = {"destinations": ["service", "nowhere.invalid"], "port": 443, "family": 4}
+    played = controller.play({"hosts": "gamma", "tasks": [task(arguments, ignore_errors=True)]}, options=("--check",))
+    kept = played.kept["gamma"]
+    assert kept["msg"].startswith("1 of 2 traces could not be measured: nowhere.invalid does not resolve")
+    assert [plan["address"] for plan in kept["plan"]] == ["10.14.0.2"]
 
 
 def test_without_the_privilege_check_mode_fails_as_the_trace_would(controller: Controller) -> None:
@@ -210,6 +231,34 @@ def test_a_name_that_is_a_template_stays_what_it_is(controller: Controller) -> N
     assert "uid=" not in played.printed
     assert played.printed.replace("\\\\", "\\").count(ESCAPED) >= 8
     assert {key for key in played.kept["gamma"] if key.startswith("ansible")} == set()
+
+
+#: Binds where a resolver would be asked, and answers nothing.
+MUTE_RESOLVER = "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53)); time.sleep(600)"
+
+
+def test_a_mute_resolver_costs_two_seconds_and_a_warning(controller: Controller) -> None:
+    files = ("hosts", "nsswitch.conf", "resolv.conf")
+    keep = [f"cp /etc/{name} /root/{name}" for name in files]
+    change = [
+        # sudo looks for its own host.
+        "{ echo 10.14.0.2 service; echo 127.0.1.1 gamma; } > /etc/hosts",
+        "echo hosts: files dns > /etc/nsswitch.conf",
+        "echo nameserver 127.0.0.1 > /etc/resolv.conf",
+        f'nohup /usr/bin/python3 -c "{MUTE_RESOLVER}" > /dev/null 2>&1 & echo $! > /root/mute.pid',
+    ]
+    restore = ["kill $(cat /root/mute.pid)", *(f"cp /root/{name} /etc/{name}" for name in files)]
+    tasks = [
+        {"name": "Take names away", "ansible.builtin.shell": "\n".join(["set -e", *keep, *change])},
+        task(ignore_errors=True),
+        {"name": "Give them back", "ansible.builtin.shell": "\n".join(restore)},
+    ]
+    played = controller.play({"hosts": "gamma", "tasks": tasks})
+    assert played.status == 0, played.printed
+    record = played.kept["gamma"]
+    assert names(record) == [None, None, "service"]
+    assert len(record["warnings"]) == 1
+    assert record["warnings"][0].startswith("2 of 3 addresses have no name because their lookups had not ended within 2 s")
 
 
 @pytest.mark.parametrize(
