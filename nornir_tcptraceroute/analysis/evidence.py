@@ -381,6 +381,9 @@ def _options(segment: Segment, facts: _Facts) -> Iterator[_Sighting]:
         return
     shown, whole = _open_options(seen)
     whole = whole and segment.options_whole
+    if not facts.timestamp and "timestamp" in shown:
+        # Nobody kept what its value was.
+        shown = {**shown, "timestamp": ""}
     if sent is None:
         if whole or "mss" in shown:
             yield from _value("mss", None, shown.get("mss", "none"))
@@ -388,9 +391,8 @@ def _options(segment: Segment, facts: _Facts) -> Iterator[_Sighting]:
             yield from _value("tcp_options", None, _listed(shown))
         return
     known = _open_options(sent)[0]
-    if not facts.timestamp:
-        # Nobody kept what its value was.
-        shown, known = ({**one, "timestamp": ""} if "timestamp" in one else one for one in (shown, known))
+    if not facts.timestamp and "timestamp" in known:
+        known = {**known, "timestamp": ""}
     if whole or "mss" in shown:
         yield from _value("mss", known.get("mss", "none"), shown.get("mss", "none"))
     if whole:
@@ -534,7 +536,10 @@ class _Path:
                 key, text = (_AS_SENT, first.sent) if first.known else (first.key, first.seen)
                 track = self._tracks[name] = _Track(text, {key}, {key: text}, {key})
             # An unreachable may have been sent by a place before the hop, where the packet was as hops before have shown it.
-            fresh = {one.key: one for one, early in sightings if not (early and one.key in track.ever)}
+            fresh: dict[str, _Sighting] = {}
+            for one, early in sightings:
+                if not (early and one.key in track.ever) and (one.key not in fresh or fresh[one.key].seen == _NOT_KEPT):
+                    fresh[one.key] = one
             for one in fresh.values():
                 if one.known and one.sent:
                     track.sent = one.sent
@@ -550,10 +555,7 @@ class _Path:
         # A field that is as sent may have no text; where that is a finding, the hops before have told what was sent.
         sent = sighting.sent if sighting.sent and sighting.known else track.sent
         seen = sighting.seen or sent
-        where = "before here"
-        if track.ttl is not None:
-            address = self._addresses.get(track.ttl)
-            where = "between hop {}{} and here".format(track.ttl, " ({})".format(address) if address else "")
+        where = "before here" if track.ttl is None else _between(track.ttl, self._addresses.get(track.ttl))
         before = track.texts[min(track.keys)] or sent
         what = sighting.text or "{} {} -> {}".format(sighting.field, before, seen)
         return Modification(sighting.field, _shortened(sent), _shortened(seen), track.ttl), what + " " + where
@@ -626,16 +628,23 @@ def _oddities(ttl: int, readings: list[_Reading], sent: _Sent) -> Iterator[str]:
 
 
 def _rows(trace: Trace) -> Iterator[tuple[int, str]]:
-    """TTLs in a row that one router answers, and from the same distance: the TTL of the first, and a sentence."""
+    """TTLs in a row that one router answers, all from the same distance: the TTL of the first, and a sentence."""
     row: list[Hop] = []
+    before: Hop | None = None
     for hop in [*trace.hops, None]:
         if hop is not None and row and _answered_alike(row[-1], hop):
             row.append(hop)
             continue
         if len(row) >= _LEAST_ROW and row[0].address != _literal(trace.address, trace.family):
-            text = "answers for TTL {} to {}: the TTL is set anew on the way here, or the probe loops here"
-            yield row[0].ttl, text.format(row[0].ttl, row[-1].ttl)
+            where = _between(before.ttl, before.address) if before else "before here"
+            text = "answers for TTL {} to {} from one distance: the TTL is set anew {}, or the probe loops here"
+            yield row[0].ttl, text.format(row[0].ttl, row[-1].ttl, where)
+        before = next((one for one in reversed(row) if one.address), before)
         row = [hop] if hop is not None else []
+
+
+def _between(ttl: int, address: str | None) -> str:
+    return "between hop {}{} and here".format(ttl, " ({})".format(address) if address else "")
 
 
 def _answered_alike(before: Hop, hop: Hop) -> bool:
@@ -643,4 +652,7 @@ def _answered_alike(before: Hop, hop: Hop) -> bool:
         {(reply.kind, reply.address, reply.reply_ttl) for reply in one.replies if reply.address is not None}
         for one in (before, hop)
     ]
-    return hop.ttl == before.ttl + 1 and len(ways[0]) == 1 and ways[0] == ways[1] and next(iter(ways[0]))[0] == "time_exceeded"
+    if hop.ttl != before.ttl + 1 or len(ways[0]) != 1 or ways[0] != ways[1]:
+        return False
+    ((kind, _, reply_ttl),) = ways[0]
+    return kind == "time_exceeded" and reply_ttl is not None

@@ -182,17 +182,29 @@ def _shifted_sequence(interface: str) -> list[Rule]:
     ]
 
 
-def _rewritten(old: Address, new: Address, *, source: bool) -> Rule:
-    """Write another address into the IP header, and mend the checksums of IP and TCP."""
+def _rewritten(old: Address, new: Address, *, source: bool, flip_port: bool) -> list[Rule]:
+    """Write another address into the IP header, and mend the checksums of IP and TCP.
+
+    What comes for the old address is rewritten whatever it is: ICMP errors, too, find their way back.
+    """
     offset = {(4, True): 12, (4, False): 16, (6, True): 8, (6, False): 24}[old.version, source]
     length = len(old.packed)
     checksum = 10 if old.version == 4 else None
-    return [
-        *_tcp(old.version),
-        *_field(NETWORK_HEADER, offset, old.packed),
-        _immediate(new.packed),
-        _store(NETWORK_HEADER, offset, length, checksum, pseudo_header=True),
+    addressed = _field(NETWORK_HEADER, offset, old.packed)
+    rules = [
+        [
+            *(_tcp(old.version) if source else _family(old.version)),
+            *addressed,
+            _immediate(new.packed),
+            _store(NETWORK_HEADER, offset, length, checksum, pseudo_header=True),
+        ]
     ]
+    if flip_port:
+        at = 0 if source else 2
+        flip = [_load(TRANSPORT_HEADER, at, 2), _bits(2, 0xFFFF, 0x8000), _store(TRANSPORT_HEADER, at, 2, 16)]
+        # While the packet still has the address that tells whose port it is.
+        rules.insert(0, [*_tcp(old.version), *addressed, *flip])
+    return rules
 
 
 def _translated(kind: int, address: Address, port: int | None) -> Rule:
@@ -267,7 +279,11 @@ def ruleset(plan: Plan, node: NodePlan) -> dict[str, list[Rule]]:
     rules["forward"] = _forwarded(node, options)
     rules["dnat"] = _destinations(plan, options)
     rules["snat"] = _sources(node, options)
-    rewriting = [(rule.address, plan.address(rule.to, rule.address.version)) for rule in options.rewrite]
-    rules["rewrite_in"] = [_rewritten(outside, inside, source=False) for outside, inside in rewriting]
-    rules["rewrite_out"] = [_rewritten(inside, outside, source=True) for outside, inside in rewriting]
+    rewriting = [(rule, plan.address(rule.to, rule.address.version)) for rule in options.rewrite]
+    rules["rewrite_in"] = [
+        made for rule, inside in rewriting for made in _rewritten(rule.address, inside, source=False, flip_port=rule.flip_port)
+    ]
+    rules["rewrite_out"] = [
+        made for rule, inside in rewriting for made in _rewritten(inside, rule.address, source=True, flip_port=rule.flip_port)
+    ]
     return {chain: listed for chain, listed in rules.items() if listed}

@@ -101,10 +101,17 @@ class SourceTranslation(Model):
 
 
 class Rewriting(Model):
-    """Stateless translation: `address` becomes `to` in destinations, and `to` becomes `address` in sources. Quotes show it."""
+    """Stateless translation: `address` becomes `to` in destinations, and `to` becomes `address` in sources. Quotes show it.
+
+    Arguments:
+        address: the address that the outside knows.
+        to: an address, or a node, whose first address of the same family is meant.
+        flip_port: translate the TCP port of `to` as well: its highest bit is another one outside.
+    """
 
     address: Address
     to: str
+    flip_port: bool = False
 
 
 class Node(Model):
