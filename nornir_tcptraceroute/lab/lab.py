@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from .topology import Topology
 
 # The modules of `inside` are imported without those around them, which would cost more time than bringing the network up.
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from inside.init import main; sys.exit(main(int(sys.argv[1])))"
+# Found first, whatever else is called `inside`, and then no more, so that nothing else is found there.
+START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from inside.init import main; del sys.path[0]; "
+    "sys.exit(main(int(sys.argv[1])))"
+)
 HERE = Path(__file__).parent
 ENTER = str(HERE / "inside" / "enter.py")
 SECONDS_TO_END = 10.0
@@ -78,7 +82,7 @@ class Lab:
         if self._keeper is not None:
             message = "this lab is up already"
             raise LabError(message)
-        command = [sys.executable, "-c", START, str(os.getpid()), json.dumps([*sys.path, str(HERE)])]
+        command = [sys.executable, "-c", START, str(os.getpid()), json.dumps([str(HERE), *sys.path])]
         self._keeper = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             assert self._keeper.stdin is not None

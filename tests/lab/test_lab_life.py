@@ -345,3 +345,13 @@ def test_a_network_that_the_kernel_refuses_is_one_sentence(lab: LabFactory, monk
     with pytest.raises(LabError, match=r"^the lab can't be brought up: r1: route to \S+: File exists$"):
         network.start()
     assert machine() == before
+
+
+def test_a_module_of_the_user_that_is_called_inside_is_not_the_labs(tmp_path: Path) -> None:
+    (tmp_path / "inside.py").write_text("raise SystemExit('the wrong one')\n")
+    script = "import sys; from nornir_tcptraceroute.lab import Lab, load_topology\nwith Lab(load_topology('chain')): print('up')"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    if "namespaces" in ended.stderr:
+        pytest.skip(ended.stderr.splitlines()[-1])
+    assert (ended.stdout, ended.stderr) == ("up\n", "")
