@@ -7,10 +7,12 @@ from typing import Any
 
 from nornir.core.inventory import Host
 
+from ...analysis import Naming
 from ...probe.errors import OptionError
 from ...probe.options import PARAMETERS, TraceOptions
+from .inventory_naming import ADDRESSES, KEY, Namings
+from .packet_option import take_packet
 
-KEY = "tcptraceroute"
 VANTAGES = ("controller", "host")
 CONNECTIONS = ("netmiko", "paramiko", "openssh")
 LONGEST_TIME_LIMIT = 86400
@@ -22,6 +24,9 @@ TASK_OPTIONS: dict[str, Any] = {
     "become_password": None,
     "interpreter": "python3",
     "time_limit": 300.0,
+    "networks": None,
+    "devices": None,
+    "asn_database": None,
 }
 MOST_TRACES = 1000
 
@@ -51,9 +56,13 @@ def inventory_options(host: Host) -> dict[str, Any]:
         if not isinstance(options, Mapping):
             problems.append(f"{host.name}: {KEY} of {place} is not a mapping of options and their values")
             continue
-        unknown = [name for name in options if name not in PARAMETERS and name not in TASK_OPTIONS]
-        problems += [f"{host.name}: {name!r} in {KEY} of {place} is not an option" for name in unknown]
-        merged.update(options)
+        for name, value in options.items():
+            if name in PARAMETERS or name in TASK_OPTIONS:
+                merged[name] = value
+            elif name != ADDRESSES:
+                problems.append(f"{host.name}: {name!r} in {KEY} of {place} is not an option")
+            elif not place.startswith("host "):
+                problems.append(f"{host.name}: {name!r} in {KEY} of {place} belongs into the data of a host")
     if problems:
         raise OptionError(problems)
     return merged
@@ -86,17 +95,19 @@ class TaskOptions:
     Arguments:
         host: the inventory's host.
         given: what the call says; None is not said.
+        namings: of the run.
 
     Attributes:
         requests: the traces: every destination with every port.
         several: whether a list was asked for.
+        naming: what is known of addresses.
         vantage, connection, become, become_password, interpreter, time_limit: the task's own options.
 
     Raises:
         OptionError: every problem at once.
     """
 
-    def __init__(self, host: Host, given: Mapping[str, Any]) -> None:
+    def __init__(self, host: Host, given: Mapping[str, Any], namings: Namings) -> None:
         options = {
             **TASK_OPTIONS,
             **inventory_options(host),
@@ -110,6 +121,7 @@ class TaskOptions:
         self.interpreter: str = options["interpreter"]
         self.time_limit: float = options["time_limit"]
         common = {name: value for name, value in options.items() if name in PARAMETERS}
+        problems += take_packet(common, host.hostname or host.name)
         if "destination" not in common:
             if self.vantage == "host":
                 problems.append("destination: is needed with vantage 'host', where the probe leaves from the host itself")
@@ -127,6 +139,10 @@ class TaskOptions:
                 except OptionError as error:
                     problems += [problem for problem in error.problems if problem not in problems]
         self.requests = list(dict.fromkeys(self.requests))
+        try:
+            self.naming: Naming = namings.of(options["networks"], options["devices"], options["asn_database"])
+        except OptionError as error:
+            problems += error.problems
         if problems:
             raise OptionError(
                 [problem if problem.startswith(f"{host.name}: ") else f"{host.name}: {problem}" for problem in problems]

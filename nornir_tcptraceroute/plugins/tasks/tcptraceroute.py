@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
+from ...analysis import Naming, explain, label
 from ...probe.errors import OptionError, ProbeError
 from ...probe.library import trace
 from ...probe.options import TraceOptions
@@ -20,6 +21,7 @@ from ...probe.tracer import Event
 from ...remote import run as remote
 from ...remote.errors import RemoteError
 from .connections import connect
+from .inventory_naming import namings_of
 from .inventory_options import TaskOptions
 from .result import TracerouteResult
 
@@ -47,6 +49,9 @@ def tcptraceroute(
     become_password: str | None = None,
     interpreter: str | None = None,
     time_limit: float | None = None,
+    networks: Mapping[str, str | Sequence[str]] | None = None,
+    devices: Mapping[str, str | Sequence[str]] | None = None,
+    asn_database: str | None = None,
     family: int | None = None,
     first_ttl: int | None = None,
     max_ttl: int | None = None,
@@ -63,6 +68,7 @@ def tcptraceroute(
     length: int | None = None,
     tos: int | None = None,
     dont_fragment: bool | None = None,
+    packet: Any = None,
     method: str | None = None,
     names: str | None = None,
     evidence: str | None = None,
@@ -82,13 +88,21 @@ def tcptraceroute(
         become_password: what to tell sudo if it asks.
         interpreter: name or path of the host's Python, 3.8 or newer (`python3`).
         time_limit: seconds for the whole run on the host, 1..86400 (300).
+        networks: prefixes of each of your networks, such as ``{"dc1": ["10.1.0.0/16", "2001:db8:1::/48"]}``, for the labels of
+            hops; the longest prefix that holds a hop counts.
+        devices: names of addresses, such as ``{"10.1.0.1": "core1"}``, beside those of the inventory.
+        asn_database: path of a MaxMind DB file with AS numbers.
         family, first_ttl, max_ttl, queries, wait, deadline, gap_limit, parallel, source, source_port, interface, flags,
             tcp_options, length, tos, dont_fragment, method, names, evidence: options of TraceOptions, with its bounds and units.
+        packet: the probe itself, sent as it is but for TTL, numbers and checksums, from controller or host: a Scapy packet
+            such as `IP()/TCP(flags="SEC")`, or bytes or base64 from the IP header on. What it tells of destination, port and
+            source holds; what it leaves open (in Scapy: does not set) is asked for as without it.
 
     Returns:
         Result object with the following attributes set:
 
-        * result (``dict``): the trace as JSON types; in a dry run the plan, and nothing was sent
+        * result (``dict``): the trace as JSON types, its hops with what the analysis says of them; in a dry run the plan, and
+          nothing was sent
         * trace (``Trace``): the same as an object
         * destination, port: what was traced to
         * failed (``bool``): only if it could not be measured; a destination that was not reached is a result (WARNING)
@@ -97,8 +111,10 @@ def tcptraceroute(
     """
     given = {name: value for name, value in locals().items() if name != "task"}
     try:
-        options = TaskOptions(task.host, given)
-        outcomes = _from_host(task, options) if options.vantage == "host" else _from_controller(task, options)
+        with namings_of(task.nornir.inventory) as namings:
+            options = TaskOptions(task.host, given, namings)
+            measured = _from_host(task, options) if options.vantage == "host" else _from_controller(task, options)
+        outcomes = [_analysed(outcome, options.naming) for outcome in measured]
     except ProbeError as error:
         return TracerouteResult(task.host, *_asked(given), outcome=_named(error, task.host))
     told = [
@@ -149,6 +165,11 @@ def _named(error: ProbeError, host: Host) -> ProbeError:
     if isinstance(error, OptionError):
         return error
     return type(error)(f"{host.name}: {error}")
+
+
+def _analysed(outcome: Outcome, naming: Naming) -> Outcome:
+    """A trace with what its replies and addresses mean; anything else as it is."""
+    return label(explain(outcome), naming) if isinstance(outcome, Trace) else outcome
 
 
 def _from_host(task: Task, options: TaskOptions) -> Sequence[Outcome]:
