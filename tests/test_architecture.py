@@ -42,7 +42,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "nornir": {"cli", "plugins"},
     "pydantic": {"lab"},
     "pyroute2": {"lab"},
-    "ruamel": {"cli", "lab"},
+    "ruamel": {"analysis", "cli", "lab"},
     "scapy": {"analysis", "reports"},
 }
 
