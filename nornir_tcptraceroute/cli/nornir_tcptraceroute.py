@@ -48,11 +48,18 @@ def _lab() -> _Subcommand:
     return command
 
 
+def _pcap() -> _Subcommand:
+    from . import pcap
+
+    return pcap
+
+
 #: Each subcommand with what it does and how to get its module, which is loaded for that subcommand alone: others may lack what
 #: they need.
 _SUBCOMMANDS: dict[str, tuple[str, Callable[[], _Subcommand]]] = {
     "schema": ("print the JSON Schema of a trace", _schema),
     "locate-block": ("tell where on its way a port is blocked", _locate_block),
+    "pcap": ("traces to a capture, and out of one", _pcap),
     "lab": ("run a command in an embedded network of real routers", _lab),
 }
 
