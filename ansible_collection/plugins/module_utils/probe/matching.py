@@ -36,7 +36,6 @@ class Shape(Protocol):
 
     def segment(self, sequence: int, acknowledgment: int, identification: int) -> bytes:
         """The TCP part of the probe with these numbers."""
-        ...
 
 
 class Verdict(NamedTuple):
