@@ -1,7 +1,7 @@
 # make demo    trace routes through the embedded lab, and from a fleet in it with Nornir and Ansible
 # make test    the whole test suite
 # make lint    ruff, its formatter and mypy
-# make bench   what a trace and its start cost, beside other tools
+# make bench   what traces cost, beside other tools; writes benchmarks/RESULTS.md
 #
 # Each sets up what it needs in .venv, as root or as an ordinary user, and installs again when pyproject.toml changes.
 # PYTHON=python3.12 chooses the interpreter, PYTEST_OPTIONS="-k wire" what pytest is told.
@@ -30,8 +30,7 @@ lint: $(VENV)/installed-dev
 	$(BIN)/python -m mypy
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python benchmarks/start_up.py
-	$(BIN)/python benchmarks/one_trace.py
+	$(BIN)/python benchmarks/results.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
