@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from .conftest import Lab, LabFactory
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 PROBE = [sys.executable, "-m", "nornir_tcptraceroute.probe"]
 
 #: Prints each packet that this host receives as hexadecimal digits, until standard input ends.
@@ -142,6 +145,16 @@ def test_all_evidence_holds_what_was_sent_and_received_with_its_times(lab: LabFa
     assert headers == {hop.address for hop in trace.hops}
     last = trace.packets[-1].at_ms
     assert trace.packets[0].at_ms <= last <= trace.packets[0].at_ms + trace.elapsed_ms + 1
+
+
+def test_the_readme_s_example_traces_a_crafted_packet(lab: LabFactory) -> None:
+    blocks = re.findall(r"^```py\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (example,) = (block for block in blocks if "crafted" in block)
+    ended = lab("demo").run(lab("demo").topology.vantage, [sys.executable, "-c", example.replace("www.example.net", "server")])
+    assert ended.returncode == 0, ended.stderr
+    port_state, length, packets = ended.stdout.split()
+    assert (port_state, length) == ("open", "45")
+    assert int(packets) >= 2 * 3 * 7
 
 
 BAD: list[tuple[str, Any, str]] = [
