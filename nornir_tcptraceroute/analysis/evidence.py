@@ -105,14 +105,14 @@ class _Facts(NamedTuple):
     ``timestamp``: whether the value of its timestamps option is known.
     """
 
-    source: str | None
-    source_port: int | None
-    address: str | None
-    port: int | None
-    tos: int | None
-    length: int | None
-    flags: int | None
-    dont_fragment: bool | None
+    source: str | None = None
+    source_port: int | None = None
+    address: str | None = None
+    port: int | None = None
+    tos: int | None = None
+    length: int | None = None
+    flags: int | None = None
+    dont_fragment: bool | None = None
     sequence: int | None = None
     acknowledgment: int | None = None
     identification: int | None = None
@@ -130,25 +130,41 @@ class _Sent:
     def __init__(self, trace: Trace) -> None:
         self.family = trace.family
         self.address = _literal(trace.address, trace.family)
-        self._by_shape = _facts_of_shape(trace)
+        self._of_shape = _facts_of_shape(trace)
         self._by_ttl: dict[int, list[_Facts]] = {}
         for packet in trace.packets or ():
             if packet.direction == "sent" and (read := _sent_packet(packet.data, trace.family)):
                 self._by_ttl.setdefault(read[0], []).append(read[1])
 
     def facts(self, ttl: int, reading: _Reading) -> _Facts:
-        """What was sent, for the probe that a reply quotes: the very packet where it is kept and can be told from the others."""
+        """What was sent, for the probe that a reply quotes.
+
+        That is the very packet where it is kept and can be told from the others, else what all that it may be have in common.
+        """
+        if not self._by_ttl:
+            return self._of_shape
         candidates = self._by_ttl.get(ttl, [])
-        if not candidates or reading.segment is None:
-            return self._by_shape
-        sequence, identification = reading.segment.sequence, _second_key(reading)
-        by_sequence = [one for one in candidates if one.sequence == sequence]
-        both = [one for one in by_sequence if identification in (one.identification, one.window if self.family == 6 else None)]
-        by_identification = [
-            one for one in candidates if identification == (one.identification if self.family == 4 else one.window)
-        ]
-        found = set(both) or set(by_sequence) or set(by_identification)
-        return found.pop() if len(found) == 1 else self._by_shape
+        if reading.segment is not None:
+            sequence, second = reading.segment.sequence, _second_key(reading)
+            same = [one for one in candidates if one.sequence == sequence]
+            same_second = [one for one in candidates if second is not None and second == self._second_key_of(one)]
+            both = [one for one in same if one in same_second]
+            candidates = both or same or same_second or candidates
+        return _common(candidates)
+
+    def _second_key_of(self, facts: _Facts) -> int | None:
+        return facts.identification if self.family == 4 else facts.window
+
+
+def _common(candidates: list[_Facts]) -> _Facts:
+    """What several packets have in common; of none, nothing."""
+    if not candidates:
+        return _Facts()
+    first, *others = candidates
+    if all(one == first for one in others):
+        return first
+    agreed = (values[0] if all(value == values[0] for value in values) else None for values in zip(*candidates, strict=True))
+    return _Facts._make(agreed)._replace(timestamp=all(one.options == first.options for one in others))
 
 
 def _second_key(reading: _Reading) -> int | None:
@@ -161,6 +177,10 @@ def _facts_of_shape(trace: Trace) -> _Facts:
     """What the trace's record tells of every probe; the bytes behind it where the probe made them from its options."""
     shape = trace.probe
     names = shape.flags.split(",")
+    if trace.method != "raw":
+        # The system made the packets, or another tool.
+        addresses = _literal(trace.source, trace.family), None, _literal(trace.address, trace.family), trace.port
+        return _Facts(*addresses, tos=shape.tos)
     known = _Facts(
         source=_literal(trace.source, trace.family),
         source_port=trace.source_port,
@@ -351,7 +371,9 @@ def _ip_fields(datagram: Datagram, facts: _Facts) -> Iterator[_Sighting]:
     if datagram.fragment is not None and facts.dont_fragment is not None and datagram.fragment != 0x0040:
         told = ("clear", "set")
         yield from _value("dont_fragment", told[facts.dont_fragment], told[bool(datagram.fragment & 0x4000)])
-    yield from _value("flow_label", facts.flow_label, datagram.flow_label)
+    if facts.flow_label is not None or facts.source_port is not None:
+        # (One flow, one label: RFC 6437 section 3. Probes with ports of their own are flows of their own.)
+        yield from _value("flow_label", facts.flow_label, datagram.flow_label)
 
 
 def _tcp_fields(datagram: Datagram, segment: Segment, facts: _Facts) -> Iterator[_Sighting]:
@@ -492,6 +514,7 @@ def _unseen(readings: Iterable[_Reading], facts: _Facts) -> tuple[str, ...] | No
         shown |= {name for name, value in named if value is not None}
         shown |= {"tcp_options"} if segment.options_whole else set()
         shown |= {"payload"} if segment.payload is not None and len(segment.payload) >= len(facts.payload or b"") else set()
+    shown |= {"payload"} if facts.payload == b"" else set()
     return tuple(name for name in _MAY_BE_UNSEEN if name not in shown)
 
 
