@@ -81,6 +81,19 @@ OPTIONS = (
     ),
     CommandOption(("--evidence",), "WHICH", "evidence", "They are in the JSON document.", classic=False),
     CommandOption(
+        ("--explain",),
+        text="Tell beneath each hop what its answers and its address mean: rewritten fields, MPLS labels, interfaces, "
+        "whose network it is in. Hops are printed when the trace has ended; with --json the findings are in the document.",
+        classic=False,
+    ),
+    CommandOption(
+        ("--networks",),
+        "FILE",
+        text="Your networks and devices, for --explain, which it implies: YAML with networks (NAME: [PREFIX, ...]), devices "
+        "(ADDRESS: NAME) and asn_database (a MaxMind DB file).",
+        classic=False,
+    ),
+    CommandOption(
         ("--fail-unreached",),
         text="Exit with a status that tells whether the destination itself answered, see below.",
         classic=False,
@@ -105,6 +118,8 @@ class Request(NamedTuple):
         options: the trace. Its length is None where the one asked for is below any packet's.
         length: IP length in bytes as asked for, None where none was.
         json: one JSON document instead of hop lines.
+        explain: tell what the answers mean.
+        networks: file with networks and devices for that, or None.
         debug: tell every packet.
         translations: ``show``, ``hide`` or ``refuse`` quotes with another destination.
         track_port: leave the source port out of the banner.
@@ -117,6 +132,8 @@ class Request(NamedTuple):
     options: TraceOptions
     length: int | None = None
     json: bool = False
+    explain: bool = False
+    networks: str | None = None
     debug: bool = False
     translations: str = "hide"
     track_port: bool = False
@@ -235,6 +252,8 @@ class _Reading:
             options=options,
             length=length,
             json="--json" in self._names,
+            explain=bool(self._names & {"--explain", "--networks"}),
+            networks=next((text for name, text in reversed(self._given) if name == "--networks"), None),
             debug="-d" in self._names,
             translations=self._last({"--dnat": "show", "--no-dnat": "hide", "--no-dnat-strict": "refuse"}, "hide"),
             track_port=self._tracks_port(),
@@ -250,7 +269,7 @@ class _Reading:
     def _read_options(self) -> None:
         for name, text in self._given:
             option = _BY_NAME[name]
-            if option.value:
+            if option.parameter and option.value:
                 self._values[option.parameter] = _value(option.parameter, text)
         if self._values.get("source_port") == 0:
             del self._values["source_port"]

@@ -23,6 +23,9 @@ class HopPrinter:
         output: makes their lines.
         names: looks up their names in the background; each address has the time that it gives.
         write: takes the lines.
+
+    Attributes:
+        beneath: lines of each TTL's hop that go beneath its own; they may be put there as long as the hop waits.
     """
 
     def __init__(self, output: ClassicOutput, names: ReverseNames, write: Callable[[str], None]) -> None:
@@ -30,6 +33,7 @@ class HopPrinter:
         self._names = names
         self._write = write
         self._waiting: deque[Hop] = deque()
+        self.beneath: dict[int, str] = {}
 
     def add(self, hop: Hop) -> None:
         """Take the next hop of the path, and have its addresses looked up."""
@@ -45,4 +49,5 @@ class HopPrinter:
     def print_ready(self) -> None:
         """Print the hops that wait for nothing any more. As they go in the order of the path, one holds up those behind it."""
         while self._waiting and all(map(self._names.ready, self.awaited)):
-            self._write(self._output.hop(self._waiting.popleft(), self._names.get))
+            hop = self._waiting.popleft()
+            self._write(self._output.hop(hop, self._names.get) + self.beneath.get(hop.ttl, ""))

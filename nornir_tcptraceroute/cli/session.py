@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nornir_tcptraceroute.probe.tracer import Event
 
     from .classic_arguments import Request
+    from .explanation import Explanation
 
 __all__ = ("trace",)
 
@@ -52,18 +53,25 @@ def trace(request: Request) -> int:
         OutputLostError: standard output took no more.
     """
     document = _document_writer() if request.json else None
+    explanation = _explanation(request) if request.explain else None
     write_error("".join(f"{warning}\n" for warning in request.warnings))
     with _open_flow(request) as flow, Engine() as engine:
         engine.open(flow.family)
         drop_privileges()
         _tell_plan(request, flow)
-        return _Session(request, flow, engine, document).run()
+        return _Session(request, flow, engine, document, explanation).run()
 
 
 def _document_writer() -> Callable[[object], str]:
     import json
 
     return json.dumps
+
+
+def _explanation(request: Request) -> Explanation:
+    from .explanation import Explanation
+
+    return Explanation(request.networks)
 
 
 def _open_flow(request: Request) -> Flow:
@@ -119,11 +127,19 @@ def _service(port: int) -> str | None:
 class _Session:
     """The trace as it runs: hops and events to the streams, signals to the engine."""
 
-    def __init__(self, request: Request, flow: Flow, engine: Engine, document: Callable[[object], str] | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        flow: Flow,
+        engine: Engine,
+        document: Callable[[object], str] | None,
+        explanation: Explanation | None,
+    ) -> None:
         self._request = request
         self._flow = flow
         self._engine = engine
         self._document = document
+        self._explanation = explanation
         self._names = ReverseNames(request.options.names)
         self._output = ClassicOutput(request.translations)
         self._printer = HopPrinter(self._output, self._names, write_output)
@@ -158,7 +174,8 @@ class _Session:
         if event.hop is not None:
             self._printer.add(event.hop)
             self._tell_send_errors(event.hop)
-        if self._document is None and self._lost is None:
+        # What explains a hop is known when the trace has ended.
+        if self._document is None and self._explanation is None and self._lost is None:
             try:
                 self._printer.print_ready()
             except OutputLostError as error:
@@ -176,6 +193,9 @@ class _Session:
         if self._lost is not None:
             raise self._lost
         assert self._trace is not None
+        explained = self._explanation.of(self._trace) if self._explanation else self._trace
+        if self._explanation:
+            self._printer.beneath = {hop.ttl: self._explanation.beneath(hop) for hop in explained.hops}
         if self._document is None:
             while self._printer.awaited:
                 self._await_names(self._printer.awaited)
@@ -183,9 +203,11 @@ class _Session:
         else:
             self._await_names([address for hop in self._trace.hops for address in hop.addresses])
         # Nothing is waited for any more, but names that came too late are told of, unless it was a signal that cut them off.
-        trace = with_names(self._trace, self._names)
+        trace = with_names(explained, self._names)
         if self._signal:
-            trace = replace(trace, warnings=self._trace.warnings)
+            trace = replace(trace, warnings=explained.warnings)
+        if self._explanation and self._document is None:
+            write_output(self._explanation.after(trace))
         if self._document is not None:
             write_output(self._document(trace.to_dict()) + "\n")
         write_error("".join(f"Warning: {warning}\n" for warning in trace.warnings))

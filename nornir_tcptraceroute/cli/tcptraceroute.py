@@ -66,14 +66,15 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _trace(request: Request) -> int:
     # Here and not above: what asks for no trace need not load what traces.
-    from nornir_tcptraceroute.probe.errors import ProbeError
+    from nornir_tcptraceroute.probe.errors import OptionError, ProbeError
 
     from .session import trace
 
     try:
         return trace(request)
     except ProbeError as error:
-        write_error(f"tcptraceroute: {error}\n")
+        problems = error.problems if isinstance(error, OptionError) else [str(error)]
+        write_error("".join(f"tcptraceroute: {problem}\n" for problem in problems))
         return ERROR
 
 

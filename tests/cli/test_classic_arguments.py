@@ -90,7 +90,11 @@ def test_options_of_the_trace(words: str, expected: dict[str, Any], *, behind: b
     [
         ("", {"json": False, "debug": False, "translations": "hide", "track_port": False, "share_source_port": False}),
         ("", {"strictness": "classic", "length": None, "warnings": ()}),
-        ("--json", {"json": True}),
+        ("", {"explain": False, "networks": None}),
+        ("--json", {"json": True, "explain": False}),
+        ("--explain", {"json": False, "explain": True, "networks": None}),
+        ("--networks a.yaml", {"explain": True, "networks": "a.yaml"}),
+        ("--networks=a.yaml --networks b.yaml", {"explain": True, "networks": "b.yaml"}),
         ("-d", {"debug": True}),
         ("--dnat", {"translations": "show"}),
         ("--dnat --no-dnat", {"translations": "hide"}),
@@ -301,7 +305,11 @@ def test_every_parameter_can_be_asked_for() -> None:
     assert {option.parameter for option in OPTIONS if option.parameter} | set(ASKED_OTHERWISE) == set(PARAMETERS) - NOT_ASKED
 
 
-BOUNDED = [option for option in OPTIONS if option.value and PARAMETERS[option.parameter].kind in {"integer", "number"}]
+BOUNDED = [
+    option
+    for option in OPTIONS
+    if option.parameter and option.value and PARAMETERS[option.parameter].kind in {"integer", "number"}
+]
 
 
 @pytest.mark.parametrize("option", BOUNDED, ids=lambda option: option.names[0])

@@ -422,7 +422,19 @@ sys.exit(status)
 """
 
 
-@pytest.mark.parametrize("arguments", [[], ["-n"], ["-6", "-N"], ["--json", "-N"], ["-d", "-n", "-l", "9000"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["-n"],
+        ["-6", "-N"],
+        ["--json", "-N"],
+        ["-d", "-n", "-l", "9000"],
+        ["--explain"],
+        ["-6", "--explain", "--json", "--tcp-options", "linux"],
+    ],
+    ids=" ".join,
+)
 def test_privileges_are_dropped_and_nothing_is_imported_afterwards(ports: Lab, arguments: list[str]) -> None:
     done = ports.run("client", [sys.executable, "-c", GUARDED, str(ROOT), *arguments, "-q", "1", "-m", "5", "server.lab"])
     assert done.stderr.endswith("\nheld []\n"), done.stderr
@@ -446,3 +458,129 @@ def test_a_trace_loads_nothing_dear(ports: Lab) -> None:
         "subprocess",
         "textwrap",
     }
+
+
+# What --explain adds.
+
+
+NETWORKS = """
+networks:
+  dc1: [10.1.0.0/16, 10.2.0.0/16]
+  lab: [10.0.0.0/8, 'fd00::/8']
+devices:
+  10.3.0.2: core1
+"""
+
+
+@pytest.fixture
+def rewrite(lab: LabFactory) -> Lab:
+    return lab("rewrite")
+
+
+@pytest.fixture
+def networks(tmp_path: Path) -> str:
+    file = tmp_path / "networks.yaml"
+    file.write_text(NETWORKS)
+    return str(file)
+
+
+def test_findings_are_told_beneath_their_hops_and_at_the_end(rewrite: Lab, ours: list[str], networks: str) -> None:
+    arguments = ["-n", "-q", "1", "-t", "184", "--tcp-options", "mss", "--networks", networks, "server.lab"]
+    done = rewrite.run("client", [*ours, *arguments])
+    assert done.returncode == 0, done.stderr
+    assert re.sub(r"  \d+\.\d{3} ms", "", done.stdout) == (
+        " 1  10.1.0.2\n"
+        "      in dc1\n"
+        " 2  10.2.0.2\n"
+        "      in dc1\n"
+        " 3  10.3.0.2\n"
+        "      dscp 46 -> 8 between hop 2 (10.2.0.2) and here\n"
+        "      core1, in lab\n"
+        " 4  10.4.0.2\n"
+        "      mss 1460 -> 1000 between hop 3 (10.3.0.2) and here\n"
+        "      in lab\n"
+        " 5  10.5.0.2\n"
+        "      in lab\n"
+        " 6  10.6.0.2 [open]\n"
+        "      in lab\n"
+        "Findings:\n"
+        "  dscp 46 -> 8 between hop 2 (10.2.0.2) and hop 3 (core1)\n"
+        "  mss 1460 -> 1000 between hop 3 (core1) and hop 4 (10.4.0.2)\n"
+    )
+
+
+def test_the_document_has_the_findings(rewrite: Lab, ours: list[str], schema: Any, networks: str) -> None:
+    arguments = ["-q", "1", "-N", "-t", "184", "--json", "--explain", "--networks", networks, "server.lab"]
+    trace = document(rewrite.run("client", [*ours, *arguments]), schema)
+    assert [(one.field, one.sent, one.seen, one.after) for one in trace.hops[2].modified or ()] == [("dscp", "46", "8", 2)]
+    assert [hop.network.name for hop in trace.hops if hop.network] == ["dc1", "dc1", "lab", "lab", "lab", "lab"]
+    assert (trace.hops[2].device, trace.hops[2].name) == ("core1", "clamper.lab")
+
+
+def test_without_it_nothing_is_explained(rewrite: Lab, ours: list[str], schema: Any) -> None:
+    arguments = ["-n", "-q", "1", "-t", "184", "server.lab"]
+    done = rewrite.run("client", [*ours, *arguments])
+    assert re.fullmatch(r"( \d  10\.\d\.0\.2( \[open\])?  \S+ ms\n){6}", done.stdout)
+    trace = document(rewrite.run("client", [*ours, "--json", *arguments]), schema)
+    assert {(hop.modified, hop.network, hop.notes) for hop in trace.hops} == {(None, None, None)}
+
+
+def test_ipv6_is_explained_too(rewrite: Lab, ours: list[str], networks: str) -> None:
+    done = rewrite.run("client", [*ours, "-6", "-n", "-q", "1", "-t", "184", "--networks", networks, "server.lab"])
+    assert "      dscp 46 -> 8 between hop 2 (fd00:2::2) and here\n      in lab\n" in done.stdout
+
+
+def test_a_path_that_changes_nothing_is_said_to(ports: Lab, ours: list[str]) -> None:
+    done = ports.run("client", [*ours, "-n", "-q", "1", "--explain", "server.lab"])
+    assert done.stdout.endswith("Findings:\n  No answer shows that the path rewrites anything\n")
+    assert done.stdout.count("      private\n") == 4
+    silent = ports.run("client", [*ours, "-n", "-q", "1", "-f", "4", "--explain", "server.lab"])
+    assert silent.stdout.endswith(
+        "Findings:\n  No answer quotes the probe, so that nothing is known of what the path does to it\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["-n", "-N"])
+def test_a_signal_ends_an_explained_trace_with_what_is_known(ports: Lab, ours: list[str], name: str) -> None:
+    command = [*ours, name, "-d", "-w", "300", "--explain", "server.lab", "81"]
+    with ports.popen("client", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        until(running.stderr, r"^debug: ttl 2 complete$")
+        running.send_signal(signal.SIGINT)
+        output, _ = running.communicate(timeout=LONG)
+    assert running.returncode == 130
+    assert output.count("      private\n") == 2
+    assert "Findings:\n" in output
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, [":1: can't be read: No such file or directory"]),
+        (
+            "networks:\n  a: [10.0.0.1/8]\n  b: [x]\n",
+            [":2: networks.a[0]: '10.0.0.1/8' has host bits set", ":3: networks.b[0]: 'x' is"],
+        ),
+    ],
+)
+def test_a_wrong_file_is_told_before_anything_is_sent(ours: list[str], tmp_path: Path, text: str | None, told: list[str]) -> None:
+    file = tmp_path / "networks.yaml"
+    if text is not None:
+        file.write_text(text)
+    done = run([*ours, "--networks", str(file), "127.0.0.1"])
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(told)
+    assert all(line.startswith(f"tcptraceroute: {file}{start}") for line, start in zip(lines, told, strict=True))
+
+
+@pytest.mark.parametrize("package", ["scapy", "netaddr", "ruamel"])
+def test_a_missing_package_is_one_sentence(package: str) -> None:
+    command = f"""
+import sys
+sys.modules["{package}"] = None
+from nornir_tcptraceroute.cli.tcptraceroute import run
+sys.exit(run(["--explain", "127.0.0.1"]))
+"""
+    done = run([sys.executable, "-c", command], cwd=ROOT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(rf"tcptraceroute: --explain needs {package}, which is missing or broken .*\n", done.stderr)
