@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..probe.records import Hop, Reply, Trace
+
+if TYPE_CHECKING:
+    from .tcp_answers import TcpAnswer
 
 __all__ = (
     "PAIRS",
@@ -90,11 +93,13 @@ class Place:
         ttl: its TTL; 0 is the vantage itself.
         address: of the router there; None where none is known.
         role: ``vantage``, ``router`` or ``destination``.
+        device: name of the inventory's device that the address belongs to; None where the trace was not labelled or has none.
     """
 
     ttl: int
     address: str | None
     role: str = "router"
+    device: str | None = None
 
     @property
     def text(self) -> str:
@@ -103,7 +108,8 @@ class Place:
             return "the vantage itself"
         if self.role == "destination":
             return f"the destination itself (hop {self.ttl})"
-        return f"hop {self.ttl} ({self.address})" if self.address else f"hop {self.ttl}"
+        told = ", ".join(text for text in (self.device, self.address) if text)
+        return f"hop {self.ttl} ({told})" if told else f"hop {self.ttl}"
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,13 @@ class _Path:
             return Place(0, None, "vantage")
         if ttl < self.first:
             return None
-        return Place(ttl, self.routers.get(ttl, (None,))[0])
+        return self.router(ttl)
+
+    def router(self, ttl: int, address: str | None = None) -> Place:
+        """The router at a TTL, by the address given, or by the first that answered there."""
+        address = address or self.routers.get(ttl, (None,))[0]
+        hop = self.hops.get(ttl)
+        return Place(ttl, address, device=hop.device if hop is not None and hop.address == address else None)
 
     def answers(self) -> list[Reply]:
         """The TCP replies, in the destination's name."""
@@ -213,6 +225,19 @@ def _way_back(ttl: int | None) -> int | None:
     if ttl is None or ttl < 1:
         return None
     return next(initial for initial in _INITIAL_TTLS if initial >= ttl) - ttl + 1
+
+
+def _syn_acks(path: _Path) -> list[TcpAnswer]:
+    """The headers of the SYN/ACKs."""
+    from .tcp_answers import open_answer
+
+    opened = [open_answer(reply, path.trace.family) for reply in path.answers() if reply.tcp_flags == "SYN,ACK"]
+    return [answer for answer in opened if answer is not None]
+
+
+def _by_syn_proxy(path: _Path) -> bool:
+    """Whether the SYN/ACK offers no window, as a SYN proxy's does."""
+    return any(answer.window == 0 for answer in _syn_acks(path))
 
 
 def _differences(one: _Path, other: _Path) -> list[int]:
@@ -381,12 +406,11 @@ class _Judgement:
 
     def _compare_answers(self) -> None:
         """Notes on what differs between the two answers; a reason to look closer, and no proof."""
+        if _by_syn_proxy(self.path):
+            self.notes.append(f"The SYN/ACK of {self.name} has window 0: a SYN proxy sends it before it asks the server.")
         if self.beside.distance is None:
             self.notes.append(f"{self.other} is not answered, so the answer to {self.name} could not be compared.")
             return
-        from .tcp_answers import open_answer
-
-        family = self.path.trace.family
         mine, others = self.path.answers(), self.beside.answers()
         if self.path.answer_ttl != self.beside.answer_ttl and None not in {self.path.answer_ttl, self.beside.answer_ttl}:
             self.notes.append(
@@ -399,10 +423,7 @@ class _Judgement:
                 f"The answer to {self.name} takes {max(times[0]):.1f} ms at most, that to {self.other} {min(times[1]):.1f} ms "
                 "at least."
             )
-        opened = []
-        for replies in (mine, others):
-            answers = [open_answer(reply, family) for reply in replies if reply.tcp_flags == "SYN,ACK"]
-            opened.append(next((answer for answer in answers if answer is not None), None))
+        opened = [next(iter(_syn_acks(path)), None) for path in (self.path, self.beside)]
         if (
             opened[0] is not None
             and opened[1] is not None
@@ -439,7 +460,7 @@ class _Judgement:
             f"From hop {begins} on, routers on the way of {self.name} answer under {self.address}: "
             "its destination is translated there."
         )
-        place = Place(begins, beside.routers[begins][0])
+        place = beside.router(begins)
         return self._substituted(path.place(begins - 1), place, place)
 
     def _nearer(self, distance: int) -> Block | None:
@@ -478,23 +499,14 @@ class _Judgement:
 
     def _by_proxy(self, distance: int) -> Block | None:
         """A SYN/ACK with window 0: a SYN proxy, which opens the window once it has reached the server itself."""
-        from .tcp_answers import open_answer
-
-        def closed(path: _Path) -> bool:
-            answers = [open_answer(reply, path.trace.family) for reply in path.answers() if reply.tcp_flags == "SYN,ACK"]
-            return any(answer is not None and answer.window == 0 for answer in answers)
-
-        if not closed(self.path):
-            return None
-        self.notes.append(f"The SYN/ACK of {self.name} has window 0: a SYN proxy sends it before it asks the server.")
         beside = self.beside
-        if beside.distance == distance and beside.answer_ttl == self.path.answer_ttl and not closed(beside):
+        if not _by_syn_proxy(self.path):
+            return None
+        if beside.distance == distance and beside.answer_ttl == self.path.answer_ttl and not _by_syn_proxy(beside):
             # It is where the destination is.
             return None
         passes = self.path.place(distance - 1)
-        return self._substituted(
-            passes, Place(distance, beside.routers.get(distance, (None,))[0]), passes if distance > 1 else None
-        )
+        return self._substituted(passes, beside.router(distance), passes if distance > 1 else None)
 
     # A refusal.
 
@@ -535,18 +547,18 @@ class _Judgement:
                 self.notes.append(
                     f"It is sent under {self.address} although {self.other} shows that to be {beside.distance} hops away."
                 )
-                return Place(max(ttl - 1, 1), path.routers.get(ttl - 1, (None,))[0])
+                return path.router(max(ttl - 1, 1))
             return Place(ttl, address, "destination")
         for shown in (path, beside):
             own = [each for each, addresses in shown.routers.items() if address in addresses and each <= ttl]
             if own:
-                return Place(max(own), address)
+                return shown.router(max(own), address)
         before = path.routers.get(ttl - 1)
         if before and ttl not in beside.routers:
-            return Place(ttl, address)
+            return path.router(ttl, address)
         if before:
             self.notes.append(f"{address} is hop {ttl - 1} ({before[0]}) or hop {ttl} under another of its addresses.")
-        return Place(ttl, address)
+        return path.router(ttl, address)
 
     # Silence.
 
@@ -592,7 +604,7 @@ class _Judgement:
     def _dropped(self, last: int, passes: Place | None) -> Block:
         beside = self.beside
         beyond = [ttl for ttl in sorted({*beside.routers, *beside.translated}) if ttl > last]
-        ends = [Place(ttl, beside.routers.get(ttl, (self.address,))[0]) for ttl in beyond]
+        ends = [beside.router(ttl, None if ttl in beside.routers else self.address) for ttl in beyond]
         if beside.distance is not None:
             ends.append(Place(beside.distance, self.address, "destination"))
         if not ends:

@@ -56,6 +56,8 @@ def block_requests(options: TraceOptions, working_port: Any) -> tuple[TraceOptio
     flags = set(options.flags.split(","))
     if "SYN" not in flags or flags & {"ACK", "RST"}:
         problems.append(f"flags: {options.flags!r} opens no connection, and a block is located by SYN")
+    if options.packet is not None:
+        problems.append("packet: a block is located by the probe's own SYNs: leave it out")
     port = PARAMETERS["port"]
     if working_port is not None:
         if isinstance(working_port, bool) or not isinstance(working_port, int) or not port.includes(working_port):

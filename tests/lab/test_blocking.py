@@ -198,6 +198,7 @@ def test_a_syn_proxy_is_found(network: Lab, family: int) -> None:
     if not told["blocked"]["reached"]:
         pytest.skip("this kernel takes the rule for a SYN proxy and answers nothing")
     assert (status, told["verdict"], told["how"]) == (1, "substituted", "SYN/ACK"), told
+    assert any("has window 0: a SYN proxy" in note for note in told["notes"])
     assert told["likely"]["ttl"] == 2
     assert told["likely"]["address"] == network.truth.path("client", "server", family=family).addresses[1]
 

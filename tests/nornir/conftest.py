@@ -23,6 +23,8 @@ KEY: dict[str, dict[str, Any]] = {
     "paramiko": {"key_filename": f"{DIRECTORY}/id_ed25519"},
 }
 
+#: What a test says of the run, beside the arguments of the task.
+OF_THE_RUN = {"dry_run", "group", "defaults", "count", "task"}
 Run = Callable[..., AggregatedResult]
 
 
@@ -48,7 +50,7 @@ def run_on_controller(fleet: Lab) -> Run:
     """Runs the task over an inventory on the controller; the result comes back pickled."""
 
     def run(hosts: Mapping[str, Any], *, runner: str = "threaded", workers: int = 20, **options: Any) -> AggregatedResult:
-        call = {name: options.pop(name) for name in list(options) if name not in {"dry_run", "group", "defaults", "count"}}
+        call = {name: options.pop(name) for name in list(options) if name not in OF_THE_RUN}
         plugin = {"plugin": runner, "options": {} if runner != "threaded" else {"num_workers": workers}}
         with tempfile.TemporaryDirectory() as directory:
             specification = {"directory": directory, "host": hosts, "runner": plugin, "call": call, **options}

@@ -11,7 +11,7 @@ from typing import Any
 from nornir import InitNornir
 from nornir.core.plugins.runners import RunnersPluginRegister
 
-from nornir_tcptraceroute.plugins.tasks import tcptraceroute
+from nornir_tcptraceroute.plugins import tasks
 
 
 class RawSockets:
@@ -53,7 +53,7 @@ def main() -> None:
         dry_run=specification.get("dry_run", False),
     ) as nornir:
         chosen = nornir.with_processors([counting]) if specification.get("count") else nornir
-        result = chosen.run(task=tcptraceroute, **specification["call"])
+        result = chosen.run(task=getattr(tasks, specification.get("task", "tcptraceroute")), **specification["call"])
     Path(directory, "result").write_bytes(pickle.dumps((result, counting.most)))
 
 
