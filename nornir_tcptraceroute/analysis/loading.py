@@ -12,5 +12,4 @@ def load_all() -> None:
         ImportError: a package is missing or broken.
     """
     import scapy.contrib.mpls
-    import scapy.layers.inet
-    import scapy.layers.inet6  # noqa: F401 - a quoted packet may be of any family
+    import scapy.layers.inet  # noqa: F401 - what is imported here is found there
