@@ -16,6 +16,7 @@ _IPV6 = struct.Struct("!IHBB16s16s")
 _TCP = struct.Struct("!HHIIBBHHH")
 #: What RFC 792 guarantees of a quoted transport header, and TCP's own header without options.
 _SHORTEST, _TCP_HEADER = 8, 20
+_CHECKSUM_AT = 16
 #: IPv6 extension headers that may stand before the TCP header, with their unit of length (RFC 8200 section 4, RFC 4302 2.2).
 _EXTENSION_UNITS = {0: 8, 43: 8, 60: 8, 135: 8, 51: 4}
 _FRAGMENT = 44
@@ -97,7 +98,7 @@ def _read_ipv4(data: bytes) -> Datagram | None:
         return None
     first, tos, length, identification, fragment, ttl, protocol, _, source, address = _IPV4.unpack_from(data)
     at = (first & 0x0F) * 4
-    if not _IPV4.size <= at <= len(data) or (fragment & 0x1FFF and fragment != 0x0040):
+    if not _IPV4.size <= at <= len(data) or fragment & 0x1FFF:
         return None
     transport = _trimmed(data, at, length)
     return Datagram(4, tos, length, identification, fragment, None, ttl, protocol, source, address, transport, at == _IPV4.size)
@@ -141,9 +142,10 @@ def read_segment(transport: bytes, *, padded: bool = False) -> Segment | None:
         padded: whether zeros at the end may be a router's padding: they are then taken for nothing.
     """
     if padded:
-        transport = transport.rstrip(b"\0")
-        # Header fields may well be zero. Where anything but zeros stands behind them, they are no padding.
-        transport += b"\0" * ((_TCP_HEADER if len(transport) > 12 else _SHORTEST) - len(transport))
+        transport = transport.rstrip(b"\0").ljust(_SHORTEST, b"\0")
+        if len(transport) > _CHECKSUM_AT:
+            # No router ends a quote behind the checksum: what is zero there is the urgent pointer.
+            transport = transport.ljust(_TCP_HEADER, b"\0")
     if len(transport) < _SHORTEST:
         return None
     if len(transport) < _TCP_HEADER:

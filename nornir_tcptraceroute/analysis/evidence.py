@@ -8,6 +8,7 @@ that are not the probe's.
 from __future__ import annotations
 
 import binascii
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -147,10 +148,14 @@ class _Sent:
         if reading.segment is not None:
             sequence, second = reading.segment.sequence, _second_key(reading)
             same = [one for one in candidates if one.sequence == sequence]
-            same_second = [one for one in candidates if second is not None and second == self._second_key_of(one)]
-            both = [one for one in same if one in same_second]
-            candidates = both or same or same_second or candidates
-        return _common(candidates)
+            if not same and "sequence" in reading.reply.altered and second is not None:
+                same = [one for one in candidates if self._second_key_of(one) == second]
+            both = [one for one in same if self._second_key_of(one) == second]
+            if same:
+                return _common(both or same)
+        # It is none of those that are kept, so that their numbers are not its own.
+        common = _common(candidates)._replace(sequence=None, acknowledgment=None, identification=None)
+        return common if self.family == 4 else common._replace(window=None)
 
     def _second_key_of(self, facts: _Facts) -> int | None:
         return facts.identification if self.family == 4 else facts.window
@@ -327,8 +332,10 @@ def _sightings(ttl: int, reading: _Reading, facts: _Facts, family: int) -> Itera
     )
     yield from _numbers(reading, facts, family)
     if datagram is not None and segment is not None:
-        yield from _ip_fields(datagram, facts)
-        yield from _tcp_fields(datagram, segment, facts)
+        yield from _ip_fields(datagram, segment, facts)
+        yield from _tcp_fields(segment, facts, datagram.family)
+        if datagram.whole and not (reading.message and reading.message.padded):
+            yield _checksum(datagram, segment)
 
 
 def _numbers(reading: _Reading, facts: _Facts, family: int) -> Iterator[_Sighting]:
@@ -349,8 +356,8 @@ def _numbers(reading: _Reading, facts: _Facts, family: int) -> Iterator[_Sightin
         # IPv4's stands in every quote, and IPv6 has none: the TCP window serves for it.
         if seen is not None or family == 4:
             yield _Sighting(name, _told(seen), _told(seen), _AS_SENT)
-    elif seen is None or sent is None or _swapped(seen) != sent:
-        # (Some routers write the identification into their copy with its bytes swapped.)
+    elif segment is None or (seen is not None and (sent is None or _swapped(seen) != sent)):
+        # (Some routers swap the bytes in their copy of the header. What the quote does not reach was read from its padding.)
         yield _Sighting(name, _told(sent), _told(seen), "rewritten", text="{} rewritten".format(name))
 
 
@@ -362,13 +369,13 @@ def _swapped(value: int) -> int:
     return (value & 0xFF) << 8 | value >> 8
 
 
-def _ip_fields(datagram: Datagram, facts: _Facts) -> Iterator[_Sighting]:
+def _ip_fields(datagram: Datagram, segment: Segment, facts: _Facts) -> Iterator[_Sighting]:
     if facts.length is not None:
         # Routers quote the length as their own code keeps it: with its bytes swapped, or the header's length taken off or added.
         copies = (_swapped(facts.length), facts.length - 20, facts.length + 20) if datagram.family == 4 else ()
-        if datagram.length not in copies:
+        if datagram.length not in copies or _header_changed(segment, facts):
             yield from _value("length", facts.length, datagram.length)
-    if datagram.fragment is not None and facts.dont_fragment is not None and datagram.fragment != 0x0040:
+    if datagram.fragment is not None and facts.dont_fragment is not None:
         told = ("clear", "set")
         yield from _value("dont_fragment", told[facts.dont_fragment], told[bool(datagram.fragment & 0x4000)])
     if facts.flow_label is not None or facts.source_port is not None:
@@ -376,21 +383,29 @@ def _ip_fields(datagram: Datagram, facts: _Facts) -> Iterator[_Sighting]:
         yield from _value("flow_label", facts.flow_label, datagram.flow_label)
 
 
-def _tcp_fields(datagram: Datagram, segment: Segment, facts: _Facts) -> Iterator[_Sighting]:
+def _header_changed(segment: Segment, facts: _Facts) -> bool:
+    """Whether the TCP header is seen to be of another length than it was sent with."""
+    return segment.options_whole and facts.options is not None and len(segment.options or b"") != len(facts.options)
+
+
+def _tcp_fields(segment: Segment, facts: _Facts, family: int) -> Iterator[_Sighting]:
     if segment.flags is not None and facts.flags is not None:
         yield from _value("flags", flag_names(facts.flags) or "none", flag_names(segment.flags) or "none")
     if facts.acknowledgment is not None:
         yield from _value("acknowledgment", facts.acknowledgment, segment.acknowledgment)
-    if datagram.family == 4:
+    if family == 4:
         yield from _value("window", facts.window, segment.window)
     yield from _value("urgent", facts.urgent, segment.urgent)
     yield from _options(segment, facts)
     yield from _payload(segment, facts)
-    if datagram.whole and datagram.plain and segment.checksum is not None:
-        pseudo = datagram.source + datagram.address + len(datagram.transport).to_bytes(4, "big") + TCP.to_bytes(4, "big")
-        wrong = checksum(pseudo + datagram.transport) != 0
-        seen = "{:#06x}, wrong".format(segment.checksum)
-        yield _Sighting("checksum", "right", seen if wrong else "right", "wrong" if wrong else _AS_SENT)
+
+
+def _checksum(datagram: Datagram, segment: Segment) -> _Sighting:
+    """Whether the TCP checksum fits what is quoted, all of which is there."""
+    pseudo = datagram.source + datagram.address + struct.pack("!II", len(datagram.transport), TCP)
+    if not checksum(pseudo + datagram.transport):
+        return _Sighting("checksum", "right", "right", _AS_SENT)
+    return _Sighting("checksum", "right", "{:#06x}, wrong".format(segment.checksum or 0), "wrong")
 
 
 def _options(segment: Segment, facts: _Facts) -> Iterator[_Sighting]:
@@ -567,7 +582,8 @@ class _Path:
                 if one.known and one.sent:
                     track.sent = one.sent
             for key, sighting in fresh.items():
-                if key not in track.keys:
+                # (That a TTL is once more no higher than what was sent is no change.)
+                if key not in track.keys and not (sighting.field == "ttl" and key == _AS_SENT):
                     yield self._finding(track, sighting)
             if fresh:
                 track.keys, track.ttl = set(fresh), ttl
@@ -636,12 +652,12 @@ def _interface_in_words(interface: Interface) -> str:
 
 def _oddities(ttl: int, readings: list[_Reading], sent: _Sent) -> Iterator[str]:
     """What is worth a sentence, and proves no rewriting."""
+    labelled = any(reading.message and reading.message.labels for reading in readings)
     for reading in readings:
         quoted, message = reading.reply.quoted, reading.message
         exceeded = reading.reply.kind == "time_exceeded"
         if exceeded and quoted is not None and quoted.ttl == 0:
             yield "quotes TTL 0: the router before sent on what had run out, or this one quotes what it had decremented"
-        labelled = message is not None and message.labels
         if exceeded and quoted is not None and 1 < quoted.ttl <= ttl and not labelled:
             yield "quotes TTL {}, where 1 is usual: a hidden MPLS label may have run out instead".format(quoted.ttl)
         if exceeded and reading.reply.address == sent.address:
