@@ -94,7 +94,8 @@ class _Flow:
         self.flag_bits = first.flags
         self.began = self.last_at = at
         self.sent: list[_Sent] = []
-        self.received: list[_Received] = []
+        self._received: list[_Received] = []
+        self._unconfirmed: list[_Received] = []
         self.counters: Counter[str] = Counter()
         # Whether the source went on with the connection; what the destination sends from then on answers that.
         self.connected = False
@@ -142,21 +143,28 @@ class _Flow:
         """Take in what may answer one of its probes."""
         self.last_at = at
         verdict = self._matcher.match(packet, at)
-        answers, challenge = verdict.answers, verdict.outcome == "challenge_ack"
-        if verdict.probe is not None and (challenge or self._only(verdict.probe)):
-            # Of a flow with a single probe, the flow tells that probe, whatever its number has become on the path.
-            answers = (Answer(verdict.probe, packet, at, () if challenge else ("sequence",)),)
-        if not answers:
-            self.counters["ignored_" + verdict.outcome] += 1
-        for answer in answers:
+        for answer in verdict.answers:
             tcp = answer.packet if isinstance(answer.packet, TcpReply) else None
             overtaken = tcp is not None and bool(tcp.flags & _RST) and not self._matcher.was_last(answer.probe, at)
             # An answer that a later one confirms came with bytes of its own.
             own = data if answer.packet is packet else as_received(answer.packet, *self.endpoints[:2])
-            self.received.append(_Received(answer, own, challenge, overtaken))
+            self._received.append(_Received(answer, own, challenge=False, overtaken=overtaken))
+        if verdict.outcome == "challenge_ack" and verdict.probe is not None:
+            self._received.append(_Received(Answer(verdict.probe, packet, at), data, challenge=True, overtaken=False))
+        elif verdict.probe is not None:
+            answer = Answer(verdict.probe, packet, at, ("sequence",))
+            self._unconfirmed.append(_Received(answer, data, challenge=False, overtaken=False))
+        elif not verdict.answers:
+            self.counters["ignored_" + verdict.outcome] += 1
 
-    def _only(self, probe: Probe) -> bool:
-        return len(self.sent) == 1 and self.sent[0].probe is probe
+    @property
+    def received(self) -> list[_Received]:
+        """The answers, once all is taken in.
+
+        An answer with another number than any probe's has to be confirmed by that to another probe. Of a flow with a single
+        probe, the flow alone tells which it answers.
+        """
+        return [*self._received, *self._unconfirmed] if len(self.sent) == 1 else self._received
 
 
 class Traces:

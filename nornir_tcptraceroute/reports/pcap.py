@@ -42,9 +42,10 @@ _LINKS: dict[int, tuple[int, int | None]] = {
 }
 _READABLE = "Ethernet, Linux cooked, raw IP and BSD loopback"
 _IP, _VLANS = {0x0800, 0x86DD}, {0x8100, 0x88A8, 0x9100}
+#: Type of the block that a section of pcapng begins with, and the mark in it of one whose numbers have the highest byte first.
+_SECTION, _SECTION_IN_BIG = b"\x0a\x0d\x0d\x0a", b"\x1a\x2b\x3c\x4d"
 #: The first four bytes of what can be read: pcap of either byte order and with microseconds or nanoseconds, and pcapng.
-_MAGIC = {b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1", b"\x0a\x0d\x0d\x0a"}
-_ORDERS: tuple[Literal["big"], Literal["little"]] = ("big", "little")
+_MAGIC = {b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1", _SECTION}
 _GZIP = b"\x1f\x8b"
 #: More than any block of a capture needs; what asks for more is no capture.
 _LONGEST_BLOCK = 1 << 24
@@ -146,16 +147,16 @@ class _Stream:
     """A file as Scapy's readers take it: no read is longer than a block may be, and how the file ended is remembered.
 
     Attributes:
-        at: offset of the next byte.
         short: whether it ended inside what was to be read, or that was more than any block.
     """
 
     def __init__(self, file: BinaryIO, begun: bytes) -> None:
+        self.short = False
         self._file = file
         self._begun = begun
-        self.at = 0
-        self.short = False
-        self._last = b""
+        self._at = self._block = 0
+        self._head = b""
+        self._order: Literal["big", "little"] = "big"
 
     def read(self, size: int) -> bytes:
         if size > _LONGEST_BLOCK:
@@ -168,20 +169,29 @@ class _Stream:
                 self.short = self.short or bool(data)
                 break
             data += more
-        self.at += len(data)
-        self._last = (self._last + data)[-4:]
+        # No read goes beyond the end of a block.
+        if data and self._at == self._block_end():
+            self._block, self._head = self._at, b""
+        self._head = (self._head + data)[:12]
+        self._at += len(data)
         return data
+
+    def _block_end(self) -> int | None:
+        """Where the block of pcapng ends that is being read: it begins with its type and length, a section's with a mark, too."""
+        kind, length, magic = self._head[:4], self._head[4:8], self._head[8:]
+        if kind == _SECTION and len(magic) == 4:
+            self._order = "big" if magic == _SECTION_IN_BIG else "little"
+        if len(length) < 4 or (kind == _SECTION and len(magic) < 4):
+            return None
+        return self._block + int.from_bytes(length, self._order)
 
     def ended(self) -> bool:
         """Whether nothing follows."""
         return not self._begun and not self._file.read(1)
 
     def ended_inside_block(self) -> bool:
-        """Whether a file in pcapng form ended between the type and the length of a block, each of which can be read whole.
-
-        A block ends with its length, which no type can be taken for: one is less than 12, or more than any file is long.
-        """
-        return not any(12 <= int.from_bytes(self._last, order) <= self.at for order in _ORDERS)
+        """Whether a file in pcapng form ended where no block does."""
+        return self._at != self._block_end()
 
     def close(self) -> None:
         """Leave the file to its owner."""
