@@ -57,6 +57,18 @@ def test_the_json_example_traces_under_any_name(name: str, tmp_path: Path) -> No
     assert (result.port, result.port_state, len(result.hops)) == (443, "open", 8)
 
 
+def test_the_explained_trace_is_what_the_command_says(tmp_path: Path) -> None:
+    shown = re.search(r"^    \$ nornir-tcptraceroute lab up rewrite -- (tcptraceroute .*)\n((?:    .*\n)+)", README, re.MULTILINE)
+    file = re.search(r"^```yaml\n(networks:.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert shown
+    assert file
+    (tmp_path / "networks.yaml").write_text(file[1])
+    arguments = [str(tmp_path / word) if word == "networks.yaml" else word for word in shown[1].split()[1:]]
+    printed = in_a_lab("rewrite", sys.executable, "-m", "nornir_tcptraceroute.cli.tcptraceroute", "-n", *arguments)
+    expected = re.sub("^    ", "", shown[2], flags=re.MULTILINE)
+    assert re.sub(r"\S+ ms", "", printed) == re.sub(r"\S+ ms", "", expected)
+
+
 def test_the_demo_runs() -> None:
     told = in_the_demo_lab("sh", "-c", f"PATH='{Path(sys.executable).parent}':$PATH exec sh examples/demo.sh")
     assert re.search(r"^ 8  server\.lab \(10\.11\.0\.2\) \[open\]  [0-9.]+ ms", told, re.MULTILINE)
