@@ -116,9 +116,13 @@ class _Flow:
         """Whether a packet of that time still belongs to it."""
         return abs(at - self.last_at) <= LONGEST_PAUSE and 0 <= at - self.began + LONGEST_PAUSE <= LONGEST_TRACE
 
-    def full(self, ttl: int) -> bool:
-        """Whether it has as many probes as the record of a trace has room for."""
-        return self.queries[ttl] >= MOST_QUERIES or len(self.sent) >= MOST_PACKETS // 2
+    def takes_probe(self, ttl: int, at: float) -> bool:
+        """Whether a probe of that time still belongs to it, and the record of a trace has room for it."""
+        if self.queries[ttl] >= MOST_QUERIES or len(self.sent) >= MOST_PACKETS // 2:
+            return False
+        # A tool that changes its source port may begin with the same one each time.
+        again = list(self.queries) == [ttl] and abs(at - self.last_at) > LONGEST_PAUSE_BETWEEN_FLOWS
+        return self.takes(at) and not again
 
     def send(self, segment: TcpReply, data: bytes, at: float) -> None:
         """Take in a probe."""
@@ -217,7 +221,7 @@ class Traces:
             # The kernel's own part: RST for a SYN/ACK that it did not ask for, or the rest of a handshake that it did.
             flow.connected = flow.connected or not segment.flags & _RST
             return None
-        if flow is None or not flow.takes(at) or flow.full(ttl):
+        if flow is None or not flow.takes_probe(ttl, at):
             if not 0 < ttl < LEAST_ORDINARY_TTL:
                 return None
             flow = self._flows[there] = _Flow(_endpoints(segment), segment, at)
@@ -230,6 +234,8 @@ class Traces:
 
     def _add_icmp(self, error: IcmpError, data: bytes, at: float) -> _Flow | None:
         quote = error.quote
+        if quote is None:
+            return None
         flow = self._flows.get((quote.source, quote.source_port, quote.address, quote.port)) or self._by_sequence.get(
             quote.sequence
         )
