@@ -157,6 +157,30 @@ def test_the_readme_s_example_traces_a_crafted_packet(lab: LabFactory) -> None:
     assert int(packets) >= 2 * 3 * 7
 
 
+ELSEWHERE: list[tuple[Any, str]] = [
+    (
+        IP(src="192.0.2.77", dst="10.12.0.2") / TCP(),
+        "192.0.2.77 is not an address of this host: give one of its own as source, or none",
+    ),
+    (
+        IPv6(src="2001:db8::77", dst="fd00:12::2") / TCP(),
+        "2001:db8::77 is not an address of this host: give one of its own as source, or none",
+    ),
+    (IP(dst="224.0.0.1") / TCP(), "224.0.0.1 is never traced to: "),
+    (IP(dst="255.255.255.255") / TCP(), "255.255.255.255 is never traced to: "),
+    (IPv6(dst="ff02::1") / TCP(), "ff02::1 is never traced to: "),
+]
+
+
+@pytest.mark.parametrize(("packet", "sentence"), ELSEWHERE, ids=["source", "source6", "multicast", "broadcast", "multicast6"])
+def test_a_crafted_packet_goes_from_no_other_host_and_to_no_group(lab: LabFactory, packet: Any, sentence: str) -> None:
+    here = lab("chain")
+    ended = here.run("client", PROBE, stdin=None, input=json.dumps(crafted(packet).to_dict()))
+    assert ended.returncode == 4
+    message = json.loads(ended.stdout)["error"]["message"]
+    assert message.startswith(sentence)
+
+
 BAD: list[tuple[str, Any, str]] = [
     ("packet", "RQ==", "packet: 'RQ==' is not a whole packet: an IPv4 header has at least 20 bytes, and it has 1\n"),
     ("packet", "no!", "packet: 'no!' is not base64 of an IPv4 or IPv6 packet with a TCP header, of at most 65535 bytes\n"),
