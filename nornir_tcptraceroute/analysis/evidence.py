@@ -211,7 +211,7 @@ def _facts_of_shape(trace: Trace) -> _Facts:
     except OptionError:
         # A record of what no probe of ours can have sent.
         return known
-    builder = ProbeBuilder(options, trace.family, known.source, known.address, trace.source_port, 0, 0)
+    builder = ProbeBuilder(options, trace.family, known.source, known.address, trace.source_port or 0, 0, 0)
     segment = read_segment(builder.segment(0, 0, 0))
     if segment is None or builder.length != shape.length:
         return known
@@ -467,11 +467,20 @@ _OPTION_NAMES = {
 
 @lru_cache(maxsize=1024)
 def _open_options(options: bytes) -> tuple[dict[str, str], bool]:
-    """TCP options by name, padding left out, with their values in words; and whether they could be read to the end.
-
-    Scapy gets them one by one, and none whose length is impossible (RFC 9293 section 3.1).
-    """
+    """TCP options by name, padding left out, with their values in words; and whether they could be read to the end."""
+    single, whole = _single_options(options)
     named: dict[str, str] = {}
+    for option, (told, value) in zip(single, _read_options(single), strict=True):
+        name = _OPTION_NAMES.get(told, "option {}".format(option[0]))
+        while name in named:
+            name += " again"
+        named[name] = _option_value(value, option)
+    return named, whole
+
+
+def _single_options(options: bytes) -> tuple[list[bytes], bool]:
+    """The options one by one, padding left out, up to the end or to one of an impossible length (RFC 9293 section 3.1)."""
+    single: list[bytes] = []
     at = 0
     while at < len(options) and options[at] != 0:
         if options[at] == 1:
@@ -479,30 +488,31 @@ def _open_options(options: bytes) -> tuple[dict[str, str], bool]:
             continue
         length = options[at + 1] if at + 1 < len(options) else 0
         if length < 2 or at + length > len(options):
-            return named, False
-        name, value = _open_option(options[at : at + length])
-        while name in named:
-            name += " again"
-        named[name] = value
+            return single, False
+        single.append(options[at : at + length])
         at += length
-    return named, True
+    return single, True
 
 
-def _open_option(option: bytes) -> tuple[str, str]:
+def _read_options(single: list[bytes]) -> list[tuple[Any, Any]]:
+    """Name and value of each option, as Scapy reads them; its number and bytes where it can't."""
     from scapy.layers import inet
 
-    padding = b"\0" * (-len(option) % 4)
-    header = bytes(12) + bytes([(20 + len(option) + len(padding)) // 4 << 4, 0]) + bytes(6)
+    joined = b"".join(single)
+    joined += b"\0" * (-len(joined) % 4)
     try:
-        name, value = inet.TCP(header + option + padding).options[0]
+        read = inet.TCP(bytes(12) + bytes([(20 + len(joined)) // 4 << 4, 0]) + bytes(6) + joined).options[: len(single)]
     except Exception:  # noqa: BLE001 - Scapy promises nothing of what it raises at bytes that are not as they should be
-        name, value = option[0], option[2:]
-    told = _OPTION_NAMES.get(name, "option {}".format(option[0]))
+        read = []
+    return read if len(read) == len(single) else [(option[0], option[2:]) for option in single]
+
+
+def _option_value(value: Any, option: bytes) -> str:
     if isinstance(value, int):
-        return told, str(value)
+        return str(value)
     if isinstance(value, tuple) and all(isinstance(part, int) for part in value):
-        return told, ":".join(map(str, value))
-    return told, option[2:].hex()
+        return ":".join(map(str, value))
+    return option[2:].hex()
 
 
 def _payload(segment: Segment, facts: _Facts) -> Iterator[_Sighting]:
@@ -602,9 +612,15 @@ class _Path:
 
 def _explained(hop: Hop, readings: list[_Reading], sent: _Sent, path: _Path) -> Hop:
     shown: _Shown = {}
-    facts = None
+    compared = set()
+    facts = _Facts()
     for reading in readings:
         facts = sent.facts(hop.ttl, reading)
+        # Most replies of a hop quote the same but for numbers that each probe has of its own.
+        what = (facts, _but_for_numbers(reading))
+        if what in compared:
+            continue
+        compared.add(what)
         quoted = reading.reply.quoted
         early = reading.reply.kind == "unreachable" and quoted is not None and quoted.ttl > 1
         for sighting in _sightings(hop.ttl, reading, facts, sent.family):
@@ -613,7 +629,6 @@ def _explained(hop: Hop, readings: list[_Reading], sent: _Sent, path: _Path) -> 
     opened = [reading.message for reading in readings if reading.message]
     stacks = list(dict.fromkeys(message.labels for message in opened if message.labels))
     told = list(dict.fromkeys(message.interfaces for message in opened if message.interfaces))
-    assert facts is not None
     explained = replace(
         hop,
         mpls=(stacks[0] if stacks else ()) if opened else None,
@@ -626,6 +641,17 @@ def _explained(hop: Hop, readings: list[_Reading], sent: _Sent, path: _Path) -> 
     sentences += [sentence for _, sentence in found]
     sentences += _oddities(hop.ttl, readings, sent)
     return _with_notes(explained, sentences)
+
+
+def _but_for_numbers(reading: _Reading) -> tuple[Any, ...]:
+    """What a reply quotes, without the fields that differ from probe to probe."""
+    reply, datagram = reading.reply, reading.datagram
+    if datagram is None:
+        return reply.kind, reply.altered, reply.quoted
+    transport = datagram.transport
+    # (IPv6 has no identification, and the TCP window serves for it.)
+    common = transport[:4] + transport[8 : 16 if datagram.family == 4 else 14] + transport[18:]
+    return reply.kind, reply.altered, datagram._replace(identification=None, transport=common), len(transport)
 
 
 def _with_notes(hop: Hop, sentences: Iterable[str]) -> Hop:

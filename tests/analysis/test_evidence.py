@@ -509,7 +509,8 @@ def test_a_hundred_traces_through_a_clean_network_show_nothing(part: int) -> Non
         trace = traced(
             family=chance.choice((4, 6)),
             quote=chance.choice((8, 12, 28, 64, 1500)),
-            hops=chance.randrange(1, 13),
+            hops=chance.randrange(1, 10),
+            queries=chance.randrange(1, 4),
             seed=seed,
             path=path,
             evidence=chance.choice(("none", "notable", "all")),

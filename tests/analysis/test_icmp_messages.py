@@ -19,7 +19,7 @@ from tests.unit import packets
 from .quoting_network import extension_of
 
 CAPTURES = Path(__file__).parent.parent / "captures"
-#: 100 in the daily run; `EVIDENCE_CASES=25000` makes 10^5 of the four tests here and in test_evidence.py.
+#: 100 in the daily run; `EVIDENCE_CASES=20000` makes 10^5 of the five tests here and in test_evidence.py.
 CASES = int(os.environ.get("EVIDENCE_CASES", "100"))
 UDP_QUOTE = packets.ipv4("192.0.2.1", "198.51.100.9", packets.UDP, bytes(20), ttl=1)
 
