@@ -20,7 +20,8 @@ PROBE = ROOT / "ansible_collection" / "plugins" / "module_utils" / "probe"
 #: Each room of the house and the rooms that it may import from. "front" is nornir_tcptraceroute/__init__.py.
 ARROWS: dict[str, set[str]] = {
     "front": {"probe", "version"},
-    "cli": {"reports", "measurements", "analysis", "remote", "probe", "lab", "version"},
+    "cli": {"checks", "reports", "measurements", "analysis", "remote", "probe", "lab", "version"},
+    "checks": {"plugins", "analysis", "remote", "probe", "version"},
     "plugins": {"reports", "measurements", "analysis", "remote", "probe", "version"},
     "reports": {"probe", "version"},
     "measurements": {"analysis", "probe", "version"},
@@ -37,9 +38,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "maxminddb": {"analysis"},
     "netaddr": {"analysis"},
     "paramiko": {"plugins", "remote"},
-    "rich": {"plugins"},
+    "rich": {"cli", "plugins"},
     "tcptraceroute_probe": {"remote"},
-    "nornir": {"cli", "plugins"},
+    "nornir": {"checks", "cli", "plugins"},
     "pydantic": {"lab"},
     "pyroute2": {"lab"},
     "ruamel": {"analysis", "cli", "lab"},

@@ -204,7 +204,7 @@ _KEYS = ("baseline", "destination", "port", "family", "addresses", "answers_at_h
 
 def _problems(content: Any) -> Iterator[Problem]:
     if not isinstance(content, dict) or "baseline" not in content:
-        yield Problem((), "this is no baseline: let nornir-tcptraceroute check --record-baselines write one")
+        yield Problem((), "this is no baseline: let nornir-tcptraceroute check --baselines record write one")
         return
     yield from (Problem((str(key),), "is not a key of a baseline") for key in content if key not in _KEYS)
     missing = [key for key in _KEYS if key not in content]

@@ -42,6 +42,12 @@ def _locate_block() -> _Subcommand:
     return locate_block
 
 
+def _check() -> _Subcommand:
+    from . import check
+
+    return check
+
+
 def _lab() -> _Subcommand:
     from nornir_tcptraceroute.lab import command
 
@@ -57,7 +63,8 @@ def _pcap() -> _Subcommand:
 #: Each subcommand with what it does and how to get its module, which is loaded for that subcommand alone: others may lack what
 #: they need.
 _SUBCOMMANDS: dict[str, tuple[str, Callable[[], _Subcommand]]] = {
-    "schema": ("print the JSON Schema of a trace", _schema),
+    "schema": ("print the JSON Schema of a trace or of a check file", _schema),
+    "check": ("measure the paths of a check file, and judge them", _check),
     "locate-block": ("tell where on its way a port is blocked", _locate_block),
     "pcap": ("traces to a capture, and out of one", _pcap),
     "lab": ("run a command in an embedded network of real routers", _lab),

@@ -1,4 +1,4 @@
-"""``nornir-tcptraceroute schema``: the JSON Schema of a trace, as the package carries it."""
+"""``nornir-tcptraceroute schema``: the JSON Schemas of a trace and of a check file, as the package carries them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 __all__ = ("add_arguments", "run")
 
 
+_SCHEMAS = ("trace", "check")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``schema``, which has none, and tell what it does.
+    """Add the arguments of ``schema``, and tell what it does.
 
     Arguments:
         parser: that of ``nornir-tcptraceroute schema``.
     """
-    parser.description = "Print the JSON Schema that every trace of this version keeps to."
+    parser.description = "Print the JSON Schema that every trace of this version keeps to, or that of a check file."
+    parser.add_argument("schema", nargs="?", choices=_SCHEMAS, default="trace", help="of what (default: trace)")
 
 
-def run(_: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the schema.
 
     Returns:
@@ -31,5 +35,6 @@ def run(_: argparse.Namespace) -> int:
     Raises:
         OutputLostError: standard output took no more.
     """
-    write_output(resources.files("nornir_tcptraceroute").joinpath("trace.schema.json").read_text("ascii"))
+    name = f"{arguments.schema}.schema.json"
+    write_output(resources.files("nornir_tcptraceroute").joinpath(name).read_text("ascii"))
     return 0

@@ -1,0 +1,1 @@
+"""Checks: expectations of paths in a file, measured from the controller or from hosts of the inventory, and judged."""
