@@ -176,14 +176,15 @@ class _Measurement:
         """The same request over the next source port."""
         self._tried += 1
         span = _HIGHEST_PORT - _LOWEST_PORT + 1
-        port = _LOWEST_PORT + (blocked.source_port - _LOWEST_PORT + self._tried) % span
+        port = _LOWEST_PORT + ((blocked.source_port or _LOWEST_PORT) - _LOWEST_PORT + self._tried) % span
         return replace(request, source_port=port)
 
     def _alone(self, blocked: Trace, working: Trace) -> Trace | ProbeError:
         """The blocked port once more, over the same flow, with nothing beside it."""
         last = self._asked.max_ttl
         if working.reached:
-            last = min(last, max(working.hops[-1].ttl, self._asked.first_ttl) + _BEYOND)
+            furthest = max((hop.ttl for hop in working.hops), default=self._asked.first_ttl)
+            last = min(last, max(furthest, self._asked.first_ttl) + _BEYOND)
         request = replace(self._asked, source_port=blocked.source_port, max_ttl=last)
         (outcome,) = self._take([request])
         if isinstance(outcome, Trace) and outcome.address != blocked.address:
