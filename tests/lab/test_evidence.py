@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Raw
 
 from nornir_tcptraceroute.analysis import explain
+from nornir_tcptraceroute.analysis.crafted import packet_text
 
-from .test_traces import trace_one
+from .test_traces import run_probe, trace_one
 
 if TYPE_CHECKING:
     from nornir_tcptraceroute import Trace
@@ -214,3 +218,27 @@ def test_where_nothing_is_rewritten_nothing_is_found(lab: LabFactory, family: in
 def test_a_path_that_is_refused_for_its_length_shows_no_rewriting(lab: LabFactory) -> None:
     for family in (4, 6):
         assert found(trace_one(lab("mtu"), "server", family, length=1350, dont_fragment=family == 4)) == []
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("evidence", ["none", "notable", "all"])
+def test_a_packet_of_ones_own_is_compared_with_itself(lab: LabFactory, family: int, evidence: str) -> None:
+    """Options, window and payload that no probe of ours has: the path leaves them, or changes just what it changes."""
+    segment = TCP(dport=80, window=1234, options=[("MSS", 1460), ("WScale", 3), ("Timestamp", (5, 0))]) / Raw(b"\0hello\0")
+    for network, expected in (
+        ("chain", []),
+        ("rewrite", [(3, "dscp", "46", "8", 2), (4, "mss", "1460", "1000", 3), (5, "tcp_options", "", "", 4)]),
+    ):
+        here = lab(network)
+        address = here.truth.address("server", family)
+        header = IP(dst=address, tos=46 << 2) if family == 4 else IPv6(dst=address, tc=46 << 2)
+        (trace,) = run_probe(here, {"packet": packet_text(header / segment), "evidence": evidence})
+        assert trace.port_state == "open"
+        findings = found(trace)
+        assert [row[:2] + row[4:] for row in findings] == [
+            row[:2] + row[4:] for row in expected if evidence != "none" or row[1] == "dscp"
+        ]
+        assert [row[:4] for row in findings[:2]] == [row[:4] for row in expected[: 2 if evidence != "none" else 1]]
+        if findings and evidence != "none":
+            assert [value.partition(" ")[0] for value in findings[2][2:4]] == ["window-scale", "window-scale"]
+            assert "timestamp" not in findings[2][3]
