@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
+import stat
 import string
 import struct
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -345,28 +345,21 @@ class _AsnDatabase:
             raise OptionError(
                 ["asn_database: needs the package maxminddb, which is not installed: pip install 'nornir-tcptraceroute[asn]'"]
             ) from None
-        content = self._content(Path(file))
         try:
-            # The reader in pure Python, which a damaged file can't crash.
-            self._reader: Reader = open_database(io.BytesIO(content), MODE_FD)
+            found = Path(file).stat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_DATABASE:
+                raise OSError(0, f"it is no file of at most {LARGEST_DATABASE >> 20} MiB")  # noqa: TRY301 - told like the system's own
+            with Path(file).open("rb") as stream:
+                # The reader in pure Python, which a damaged file can't crash. It reads the file whole, and knows it by its name.
+                self._reader: Reader = open_database(stream, MODE_FD)
             self._version: Literal[4, 6] = 4 if self._reader.metadata().ip_version == 4 else 6
             tells = any(_system(record) for record in islice(self._records(), _ENOUGH_RECORDS))
+        except OSError as error:
+            raise OptionError([f"asn_database: {self._file} can't be read: {error.strerror}"]) from None
         except _DAMAGE as error:
             raise self._damaged(error) from None
         if not tells:
             raise OptionError([f"asn_database: {self._file} tells no AS numbers: take one that does, such as GeoLite2-ASN"])
-
-    def _content(self, file: Path) -> bytes:
-        try:
-            with file.open("rb") as stream:
-                content = stream.read(LARGEST_DATABASE + 1)
-        except (OSError, ValueError) as error:
-            raise OptionError(
-                [f"asn_database: {self._file} can't be read: {getattr(error, 'strerror', None) or error}"]
-            ) from None
-        if len(content) > LARGEST_DATABASE:
-            raise OptionError([f"asn_database: {self._file} is larger than {LARGEST_DATABASE >> 20} MiB"])
-        return content
 
     def _damaged(self, error: BaseException) -> OptionError:
         reason = _shown(str(error) or type(error).__name__)

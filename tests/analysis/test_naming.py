@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import random
 import threading
 from dataclasses import replace
@@ -368,7 +369,7 @@ def test_a_database_that_tells_no_systems_is_refused(tmp_path: Path) -> None:
         (b"", "is no MaxMind DB file, or is damaged"),
         (b"PK\x03\x04 this is no database", "is no MaxMind DB file, or is damaged"),
         (b"\xab\xcd\xefMaxMind.com", "is no MaxMind DB file, or is damaged"),
-        (None, "can't be read: Is a directory"),
+        (None, "can't be read: it is no file of at most 512 MiB"),
     ],
 )
 def test_a_file_that_is_no_database_is_refused(content: bytes | None, told: str, tmp_path: Path) -> None:
@@ -381,6 +382,15 @@ def test_a_file_that_is_no_database_is_refused(content: bytes | None, told: str,
         Naming(asn_database=file)
     assert len(raised.value.problems) == 1
     assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate((512 << 20) + 1)
+    for name in ("fifo", "large"):
+        with pytest.raises(OptionError, match="can't be read: it is no file of at most 512 MiB"):
+            Naming(asn_database=tmp_path / name)
 
 
 @pytest.mark.parametrize("path", [5, True, "a\0b", b"bytes"], ids=repr)
