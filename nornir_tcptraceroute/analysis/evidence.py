@@ -33,6 +33,7 @@ _SHAPES = ("none", "mss", "linux")
 _QUOTING = ("time_exceeded", "unreachable")
 _NOT_KEPT = "not kept"
 _AS_SENT = ""
+_BACK = "{} as sent again"
 
 
 def explain(trace: Trace) -> Trace:
@@ -46,6 +47,9 @@ def explain(trace: Trace) -> Trace:
 
     Returns:
         The trace with its findings. A hop without a reply that quotes the probe has None in all of them.
+
+    Raises:
+        Nothing, whatever the record holds.
     """
     sent = _Sent(trace)
     path = _Path()
@@ -344,18 +348,18 @@ def _numbers(reading: _Reading, facts: _Facts, family: int) -> Iterator[_Sightin
     sequence = segment.sequence if segment else None
     if facts.sequence is not None and sequence is not None:
         shift = (sequence - facts.sequence) % 2**32
-        key, text = (str(shift), "sequence shifted by {}".format(shift)) if shift else (_AS_SENT, "")
+        key, text = (str(shift), "sequence shifted by {}".format(shift)) if shift else (_AS_SENT, _BACK.format("sequence"))
         yield _Sighting("sequence", str(facts.sequence), str(sequence), key, text=text)
     elif "sequence" in altered:
         yield _Sighting("sequence", _NOT_KEPT, _told(sequence), "shifted", text="sequence shifted")
     else:
-        yield _Sighting("sequence", _told(sequence), _told(sequence), _AS_SENT)
+        yield _Sighting("sequence", _told(sequence), _told(sequence), _AS_SENT, text=_BACK.format("sequence"))
     name = "identification" if family == 4 else "window"
     sent, seen = getattr(facts, name), _second_key(reading) if segment else None
     if name not in altered:
         # IPv4's stands in every quote, and IPv6 has none: the TCP window serves for it.
         if seen is not None or family == 4:
-            yield _Sighting(name, _told(seen), _told(seen), _AS_SENT)
+            yield _Sighting(name, _told(seen), _told(seen), _AS_SENT, text=_BACK.format(name))
     elif segment is None or (seen is not None and (sent is None or _swapped(seen) != sent)):
         # (Some routers swap the bytes in their copy of the header. What the quote does not reach was read from its padding.)
         yield _Sighting(name, _told(sent), _told(seen), "rewritten", text="{} rewritten".format(name))
@@ -572,9 +576,7 @@ class _Path:
         """Remember where a hop was."""
         self._addresses[hop.ttl] = hop.address
 
-    def findings(
-        self, ttl: int, shown: dict[tuple[str, bool], list[tuple[_Sighting, bool]]]
-    ) -> Iterator[tuple[Modification, str]]:
+    def findings(self, ttl: int, shown: _Shown) -> Iterator[tuple[Modification, str]]:
         """What a hop (its TTL and sightings) is the first to show, each with a sentence."""
         for name, sightings in shown.items():
             track = self._tracks.get(name)

@@ -261,6 +261,14 @@ def test_a_second_change_and_the_way_back_are_findings_and_what_stays_is_none(fa
 
 
 @BOTH
+@pytest.mark.parametrize("evidence", ["none", "notable", "all"])
+def test_a_sequence_that_is_shifted_back_is_told_so(family: int, evidence: str) -> None:
+    trace = traced(from_hop(3, shifted(99), until=4), family=family, evidence=evidence)
+    assert [(row[0], row[1], row[4]) for row in found(trace)] == [(3, "sequence", 2), (5, "sequence", 4)]
+    assert notes(trace)[1][1].startswith("sequence as sent again between hop 4 (")
+
+
+@BOTH
 def test_what_the_first_hop_shows_came_before_every_hop(family: int) -> None:
     trace = traced(from_hop(1, tos(0)), family=family, tos=46 << 2)
     assert found(trace) == [(1, "dscp", "46", "0", None)]
