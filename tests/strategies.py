@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
 
 from hypothesis import strategies as st
 
-from nornir_tcptraceroute.probe.options import FLAG_BITS, PARAMETERS, TraceOptions
+from nornir_tcptraceroute.probe.options import FLAG_BITS, PARAMETERS, TraceOptions, connect_obstacles
 from nornir_tcptraceroute.probe.records import (
     ALTERED,
     DIRECTIONS,
@@ -269,6 +269,8 @@ def requests(draw: st.DrawFn) -> TraceOptions:
     values["first_ttl"], values["max_ttl"] = sorted((values.get("first_ttl", 1), values.get("max_ttl", 30)))
     # So that a link-local address needs no zone.
     values.setdefault("interface", "eth0")
+    if values.get("method") == "connect" and connect_obstacles(TraceOptions(**{**values, "method": "auto"})):
+        values["method"] = "auto"
     return TraceOptions(**values)
 
 

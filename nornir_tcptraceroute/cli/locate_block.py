@@ -124,7 +124,7 @@ class _Prober:
             except ProbeError as error:
                 outcomes.append(error)
         for flow in flows:
-            self._engine.open(flow.family)
+            self._engine.open(flow)
         if not self._dropped:
             drop_privileges()
             self._dropped = True

@@ -56,7 +56,7 @@ def trace(request: Request) -> int:
     explanation = _explanation(request) if request.explain else None
     write_error("".join(f"{warning}\n" for warning in request.warnings))
     with _open_flow(request) as flow, Engine() as engine:
-        engine.open(flow.family)
+        engine.open(flow)
         drop_privileges()
         _tell_plan(request, flow)
         return _Session(request, flow, engine, document, explanation).run()

@@ -353,7 +353,7 @@ def test_output_that_is_lost_ends_the_trace(ports: Lab, ours: list[str]) -> None
 
 
 def test_without_privilege_one_sentence(ports: Lab, ours: list[str]) -> None:
-    done = ports.run("client", [*ours, "-n", "server.lab"], capabilities=False)
+    done = ports.run("client", [*ours, "-n", "--method", "raw", "server.lab"], capabilities=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("tcptraceroute: ")
     assert "CAP_NET_RAW" in done.stderr

@@ -87,7 +87,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "not the one in known_hosts",
     ),
     **{f"{name}-down": (managed("service", "root", name), "nothing listens on its SSH port") for name in CONNECTIONS},
-    **{f"{name}-no-privilege": (managed("alpha", "guest", name), "need CAP_NET_RAW") for name in CONNECTIONS},
+    **{f"{name}-no-privilege": (managed("alpha", "guest", name, method="raw"), "need CAP_NET_RAW") for name in CONNECTIONS},
 }
 NEED_USERS: dict[str, tuple[dict[str, Any], str]] = {
     "sudo-asks": (managed("alpha", "operator", "netmiko", become=True), "sudo asks for a password"),

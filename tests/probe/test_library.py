@@ -162,7 +162,7 @@ def test_a_request_that_can_not_be_leaves_the_engine_alone() -> None:
 def test_no_privilege_is_the_callers_exception() -> None:
     for _ in range(2):
         with pytest.raises(PrivilegeError, match="CAP_NET_RAW"):
-            trace(loopback())
+            trace(loopback(method="raw"))
     assert engine_threads() == []
 
 

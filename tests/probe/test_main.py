@@ -282,7 +282,7 @@ def without_net_raw() -> None:
 
 
 def test_without_privilege_one_sentence_and_status_3() -> None:
-    done = probe(lines(LOOPBACK), preexec_fn=without_net_raw)
+    done = probe(lines({**LOOPBACK, "method": "raw"}), preexec_fn=without_net_raw)
     assert (done.returncode, done.stdout) == (3, b"")
     (told,) = done.stderr.decode().splitlines()
     assert told.startswith("raw sockets need CAP_NET_RAW, which this process (uid {}) does not have: ".format(os.geteuid()))

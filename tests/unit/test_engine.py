@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nornir_tcptraceroute.probe import engine as engine_module
-from nornir_tcptraceroute.probe.engine import Engine, Event, Pacer, _received_at
+from nornir_tcptraceroute.probe.engine import Engine, Event, _received_at
 from nornir_tcptraceroute.probe.errors import TransportError
 from nornir_tcptraceroute.probe.flow import open_flow
 from nornir_tcptraceroute.probe.options import TraceOptions
+from nornir_tcptraceroute.probe.pacing import Pacer
 from nornir_tcptraceroute.probe.records import Trace
 from nornir_tcptraceroute.probe.transports.raw import Received
 
@@ -157,7 +158,7 @@ def test_the_kernels_stamp_becomes_a_time_of_the_monotonic_clock(
     stepped: bool,  # noqa: FBT001
     age: float,
 ) -> None:
-    assert _received_at(Received("", stamp), wall, 5000.0, stepped=stepped) == pytest.approx(5000.0 - age, abs=1e-9)
+    assert _received_at(stamp, wall, 5000.0, stepped=stepped) == pytest.approx(5000.0 - age, abs=1e-9)
 
 
 @given(st.lists(st.floats(0, 0.5), min_size=1, max_size=60), st.floats(1, 1000), st.integers(1, 50))

@@ -33,7 +33,7 @@ INTERFACE = "an interface name (1 to 15 ASCII characters, no space, '/' or ':')"
 FLAGS = "a list of TCP flags from FIN, SYN, RST, PSH, ACK, URG, ECE, CWR"
 FAMILY = "one of 4, 6"
 TCP_OPTIONS = "one of none, mss, linux"
-METHOD = "one of auto, raw"
+METHOD = "one of auto, raw, connect"
 NAMES = "one of none, all, public"
 EVIDENCE = "one of none, notable, all"
 PACKET = "base64 of an IPv4 or IPv6 packet with a TCP header, of at most 65535 bytes"
@@ -234,7 +234,6 @@ REFUSED: List[Tuple[str, Any, str, str]] = [
     ("packet", "RQ", "'RQ'", PACKET),
     ("packet", b"RQ==", "b'RQ=='", PACKET),
     ("packet", True, "True", PACKET),
-    ("method", "connect", "'connect'", METHOD),
     ("method", "RAW", "'RAW'", METHOD),
     ("method", "", "''", METHOD),
     ("names", "some", "'some'", NAMES),

@@ -12,68 +12,79 @@ import math
 import os
 import select
 import socket
+import threading
 import time
 from collections import deque
+from dataclasses import replace
 from itertools import count
-from typing import Callable, Deque, Dict, List, Optional, Set, Tuple, Union
+from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
-from .errors import TransportError
+from .errors import PrivilegeError, TransportError
 from .flow import Flow
+from .options import connect_obstacles
+from .pacing import PROCESS_RATE, Pacing
+from .privileges import explain_missing
 from .records import Trace
 from .resolver import safe_name
 from .state import Endpoints, Probe
 from .tracer import Event, Tracer
-from .transports.raw import METHOD, RawTransport, Received
+from .transports import connect, raw
+from .transports.connect import ConnectTransport
+from .transports.raw import RawTransport
 from .wire import IcmpError, ProbeBuilder, TcpReply
 
 __all__ = ("Engine", "Event")
 
-#: Probes per second, and how many may leave at once: of the process, and to one destination.
-PROCESS_RATE, PROCESS_BURST = 5000.0, 256
-DESTINATION_RATE, DESTINATION_BURST = 500.0, 64
 #: Errors that say "not now": a queue is full. Tried again so often, after so many seconds.
-_TRANSIENT = (errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM)
+_TRANSIENT = (errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _TRIES, _TRY_AFTER = 5, 0.01
 #: A wall clock that moved so much against the monotonic one, in seconds, was set; the kernel's stamps around it are not used.
 _CLOCK_STEP = 0.0005
 #: A stamp older than this, in seconds, is not believed.
 _OLDEST_STAMP = 10.0
 
+#: So many probes at most leave before what has arrived is read.
+_SENDS = 64
+
 _FlowKey = Tuple[str, int, str, int]
+_Transport = Union[RawTransport, ConnectTransport]
 
 
-class Pacer:
-    """A token bucket.
+class _Added(NamedTuple):
+    """A trace that is to begin; see ``Engine.add``."""
 
-    Arguments:
-        rate: tokens per second. burst: how many may be taken at once.
-    """
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self.rate = rate
-        self.burst = burst
-        self._tokens = burst
-        self._filled_at: Optional[float] = None
-
-    def next_at(self, now: float) -> float:
-        """When a token is there: now, or a later time. Seconds of the caller's monotonic clock."""
-        if self._filled_at is not None:
-            self._tokens = min(self.burst, self._tokens + (now - self._filled_at) * self.rate)
-        self._filled_at = now
-        return now if self._tokens >= 1 else now + (1 - self._tokens) / self.rate
-
-    def take(self) -> None:
-        """Take a token that ``next_at`` promised."""
-        self._tokens -= 1
+    flow: Flow
+    on_trace: Callable[[Trace], None]
+    on_event: Optional[Callable[[Event], None]]
 
 
 class Running:
     """One trace in an engine: its tracer, and what the loop has to remember for it."""
 
-    __slots__ = ("began", "due_at", "flow", "on_event", "on_trace", "pending", "started_at", "tracer", "tries", "try_at")
+    __slots__ = (
+        "began",
+        "due_at",
+        "flow",
+        "on_event",
+        "on_trace",
+        "pending",
+        "queued",
+        "started_at",
+        "tracer",
+        "transport",
+        "tries",
+        "try_at",
+    )
 
-    def __init__(self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]]) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        transport: _Transport,
+        on_trace: Callable[[Trace], None],
+        on_event: Optional[Callable[[Event], None]],
+    ) -> None:
         self.flow = flow
+        self.transport = transport
         self.on_trace = on_trace
         self.on_event = on_event
         wall, monotonic = time.time_ns(), time.monotonic()
@@ -85,8 +96,11 @@ class Running:
         self.began = monotonic - wall % 1_000_000 / 1e9
         endpoints = Endpoints(flow.family, flow.source, flow.source_port, flow.address, flow.options.port)
         label_and_timestamp = int.from_bytes(os.urandom(8), "big")
+        options = flow.options
+        if isinstance(transport, ConnectTransport):
+            options = replace(options, wait=min(options.wait, connect.LONGEST_WAIT))
         builder = ProbeBuilder(
-            flow.options,
+            options,
             flow.family,
             flow.source,
             flow.address,
@@ -94,8 +108,11 @@ class Running:
             flow_label=label_and_timestamp & 0xFFFFF or 1,
             timestamp=label_and_timestamp >> 32,
         )
-        self.tracer = Tracer(flow.options, endpoints, builder, watched=on_event is not None)
+        self.tracer = Tracer(
+            options, endpoints, builder, watched=on_event is not None, separate=isinstance(transport, ConnectTransport)
+        )
         self.pending: Optional[Probe] = None
+        self.queued = False
         self.tries = 0
         self.try_at = 0.0
         self.due_at = math.inf
@@ -113,13 +130,17 @@ class Engine:
     Everything but ``add``, ``withdraw`` and ``interrupt`` belongs to the thread that calls ``run``. The callbacks run in that
     thread and must not block it.
 
+    Arguments:
+        rate: probes per second of all traces together; infinite is no limit.
+
     Raises:
         TransportError: no file descriptors are left.
     """
 
-    def __init__(self) -> None:
-        self._transports: Dict[int, RawTransport] = {}
+    def __init__(self, rate: float = PROCESS_RATE) -> None:
+        self._transports: Dict[Tuple[str, int], _Transport] = {}
         self._receivers: Dict[int, Tuple[RawTransport, socket.socket]] = {}
+        self._connecting: Dict[int, ConnectTransport] = {}
         try:
             self._poll = select.epoll()
         except OSError as error:
@@ -132,17 +153,21 @@ class Engine:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._poll.register(self._wake_read, select.EPOLLIN)
-        self._inbox: Deque[Running] = deque()
+        self._inbox: Deque[_Added] = deque()
         self._withdrawn: Deque[Flow] = deque()
         self._interrupted = False
-        self._running: Set[Running] = set()
+        self._holding = threading.Lock()
+        self._holders = 0
+        self._running: Dict[Flow, Running] = {}
         self._by_flow: Dict[_FlowKey, Running] = {}
         self._by_port: Dict[int, Running] = {}
         self._by_sequence: Dict[int, Running] = {}
         self._due: List[Tuple[float, int, Running]] = []
         self._order = count()
-        self._pacer = Pacer(PROCESS_RATE, PROCESS_BURST)
-        self._destinations: Dict[str, Pacer] = {}
+        self._ready: Deque[Running] = deque()
+        self._sent: List[Running] = []
+        self._pacing = Pacing(rate)
+        self._vantage = safe_name(socket.gethostname())
         self._clock_offset = self._wall_minus_monotonic()
 
     def __enter__(self) -> Engine:
@@ -151,26 +176,60 @@ class Engine:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def open(self, family: int) -> None:
-        """Open the raw sockets of an IP version, once; ``run`` opens what is missing, this is for who drops privileges before.
+    def open(self, flow: Flow) -> None:
+        """Open what the trace of a flow needs, once; ``run`` opens what is missing, this is for who drops privileges before.
 
         Raises:
-            PrivilegeError: the process lacks CAP_NET_RAW.
+            PrivilegeError: the process lacks CAP_NET_RAW, and the trace can't do without.
             TransportError: the system refused for another reason.
         """
-        if family in self._transports:
-            return
-        transport = RawTransport(family)
-        self._transports[family] = transport
-        for receiver in transport.receivers:
-            self._receivers[receiver.fileno()] = transport, receiver
+        self._transport(flow)
+
+    def _transport(self, flow: Flow) -> _Transport:
+        method, family = flow.options.method, flow.family
+        known = self._transports.get((method, family))
+        if known is not None and not (
+            method == "auto" and isinstance(known, ConnectTransport) and connect_obstacles(flow.options)
+        ):
+            return known
+        if method == "connect":
+            transport: _Transport = self._open_connect(family)
+        else:
+            try:
+                transport = self._open_raw(family)
+            except PrivilegeError:
+                if method == "raw" or connect_obstacles(flow.options):
+                    raise
+                transport = self._open_connect(family)
+        self._transports[method, family] = transport
+        return transport
+
+    def _open_raw(self, family: int) -> RawTransport:
+        known = self._transports.get(("raw", family))
+        if isinstance(known, RawTransport):
+            return known
+        opened = RawTransport(family)
+        self._transports["raw", family] = opened
+        for receiver in opened.receivers:
+            self._receivers[receiver.fileno()] = opened, receiver
             self._poll.register(receiver.fileno(), select.EPOLLIN)
+        return opened
+
+    def _open_connect(self, family: int) -> ConnectTransport:
+        known = self._transports.get(("connect", family))
+        if isinstance(known, ConnectTransport):
+            return known
+        opened = ConnectTransport(family)
+        self._transports["connect", family] = opened
+        self._connecting[opened.fileno()] = opened
+        self._poll.register(opened.fileno(), select.EPOLLIN)
+        return opened
 
     def close(self) -> None:
         """Close all sockets, and the flows of traces that have not ended."""
-        for running in [*self._running, *self._inbox]:
-            running.flow.close()
-        for transport in self._transports.values():
+        for flow in [*self._running, *(added.flow for added in self._inbox)]:
+            flow.close()
+        for transport in set(self._transports.values()):
             transport.close()
         self._poll.close()
         wake_write, self._wake_write = self._wake_write, -1
@@ -185,7 +244,18 @@ class Engine:
             on_trace: called with the record when the trace has ended.
             on_event: called with each event of the trace.
         """
-        self._inbox.append(Running(flow, on_trace, on_event))
+        self._inbox.append(_Added(flow, on_trace, on_event))
+        self._wake()
+
+    def hold(self) -> None:
+        """Have ``run`` go on although there is nothing to do, until ``release``: more is going to be added. From any thread."""
+        with self._holding:
+            self._holders += 1
+
+    def release(self) -> None:
+        """Undo one ``hold``; from any thread."""
+        with self._holding:
+            self._holders -= 1
         self._wake()
 
     def withdraw(self, flow: Flow) -> None:
@@ -217,46 +287,66 @@ class Engine:
         """Drive all traces that were added, and those added meanwhile, until none is left."""
         while True:
             self._take_in()
+            sent, self._sent = self._sent, []
+            for running in sent:
+                self._advance(running)
             for running in self._take_due(time.monotonic()):
                 self._advance(running)
-            if self.idle:
+            ready_at = self._send_ready()
+            if self.idle and not self._holders:
                 return
-            timeout = self._due[0][0] - time.monotonic() if self._due else None
             self._clock_offset = self._wall_minus_monotonic()
             touched: Set[Running] = set()
-            for number, _events in self._poll.poll(None if timeout is None else max(0.0, timeout)):
+            for number, _events in self._poll.poll(self._timeout(ready_at)):
                 if number == self._wake_read:
                     os.read(self._wake_read, 4096)
+                elif number in self._connecting:
+                    self._receive_connected(self._connecting[number], touched)
                 else:
                     self._receive(number, touched)
             for running in touched:
                 self._advance(running)
 
+    def _timeout(self, ready_at: float) -> Optional[float]:
+        """How long nothing needs to be done unless something arrives, in seconds; None for ever."""
+        if self._sent:
+            # What was sent last is looked at again at once, and what has arrived meanwhile before it.
+            return 0.0
+        times = [ready_at]
+        if self._due:
+            times.append(self._due[0][0])
+        now = time.monotonic()
+        for transport in self._connecting.values():
+            transport.expire(now)
+            times.append(transport.expires_at)
+        earliest = min(times)
+        return None if earliest == math.inf else max(0.0, earliest - now)
+
     def _take_in(self) -> None:
         """Begin what was added, and end what was withdrawn."""
         while self._inbox:
-            running = self._inbox.popleft()
-            transport = self._open_for(running)
-            transport.listen(running.flow.source_port)
-            self._running.add(running)
-            self._by_flow[running.key] = running
-            self._by_port[running.flow.source_port] = running
+            # It stays there until it is open: who closes the engine closes it as well.
+            flow, on_trace, on_event = self._inbox[0]
+            transport = self._transport(flow)
+            running = Running(flow, transport, on_trace, on_event)
+            self._inbox.popleft()
+            self._running[flow] = running
+            self._pacing.begin(flow.address)
+            if isinstance(transport, RawTransport):
+                transport.listen(flow.source_port)
+                self._by_flow[running.key] = running
+                self._by_port[flow.source_port] = running
             self._due_at(0.0, running)
         while self._withdrawn:
-            flow = self._withdrawn.popleft()
-            for running in [one for one in self._running if one.flow is flow]:
-                self._interrupt(running)
+            self._interrupt(self._withdrawn.popleft())
         if self._interrupted:
             self._interrupted = False
-            for running in list(self._running):
-                self._interrupt(running)
+            for flow in list(self._running):
+                self._interrupt(flow)
 
-    def _open_for(self, running: Running) -> RawTransport:
-        self.open(running.flow.family)
-        return self._transports[running.flow.family]
-
-    def _interrupt(self, running: Running) -> None:
-        if running in self._running:
+    def _interrupt(self, flow: Flow) -> None:
+        running = self._running.get(flow)
+        if running is not None:
             running.tracer.end("interrupted", time.monotonic())
             self._finish(running)
 
@@ -278,12 +368,11 @@ class Engine:
     # Sending.
 
     def _advance(self, running: Running) -> None:
-        """Do what a trace has to do now, and send one probe at most: the answer to the last may tell that no more are needed."""
-        if running not in self._running:
+        """Ask a trace what it has to do now, and if that is a probe, let it wait for its turn."""
+        if running.flow not in self._running or running.queued:
             return
-        now = time.monotonic()
         if running.pending is None:
-            action = running.tracer.poll(now)
+            action = running.tracer.poll(time.monotonic())
             if action is None:
                 self._finish(running)
                 return
@@ -292,39 +381,64 @@ class Engine:
             else:
                 running.pending = action
         if running.pending is not None:
-            ready_at = max(running.try_at, self._pacer.next_at(now), self._destination(running.flow.address).next_at(now))
-            if ready_at <= now:
-                self._send(running, running.pending)
-            self._due_at(ready_at, running)
+            running.queued = True
+            self._ready.append(running)
         self._report(running)
 
-    def _destination(self, address: str) -> Pacer:
-        pacer = self._destinations.get(address)
-        if pacer is None:
-            pacer = self._destinations[address] = Pacer(DESTINATION_RATE, DESTINATION_BURST)
-        return pacer
+    def _send_ready(self) -> float:
+        """Send what waits for its turn, of each trace one probe at most: the answer to it may tell that no more are needed.
+
+        Returns:
+            When there is more to send: a time that has passed, a later one where the process's rate is spent, or infinity.
+        """
+        for _turn in range(_SENDS):
+            if not self._ready:
+                return math.inf
+            now = time.monotonic()
+            ready_at = self._pacing.process.next_at(now)
+            if ready_at > now:
+                return ready_at
+            running = self._ready.popleft()
+            running.queued = False
+            probe, flow = running.pending, running.flow
+            if probe is None or flow not in self._running:
+                continue
+            ready_at = max(running.try_at, self._pacing.ready_at(flow.address, probe.ttl, now))
+            if ready_at > now:
+                # It lets the others go first.
+                self._due_at(ready_at, running)
+                continue
+            self._send(running, probe)
+            self._sent.append(running)
+        return 0.0 if self._ready else math.inf
 
     def _send(self, running: Running, probe: Probe) -> None:
-        flow, tracer = running.flow, running.tracer
-        packet = tracer.builder.build(probe.ttl, probe.sequence, probe.acknowledgment, probe.identification)
-        # An answer may be there before ``send`` returns, so the probe can be found from here on.
-        self._by_sequence[probe.sequence] = running
+        tracer = running.tracer
         sent_at = time.monotonic()
         try:
-            self._transports[flow.family].send(packet, flow.address, flow.source, flow.device_index)
+            self._emit(running, probe, sent_at)
         except OSError as error:
             if error.errno in _TRANSIENT and running.tries < _TRIES:
                 running.tries += 1
                 running.try_at = sent_at + _TRY_AFTER * running.tries
                 return
-            del self._by_sequence[probe.sequence]
+            self._by_sequence.pop(probe.sequence, None)
             running.pending, running.tries = None, 0
             tracer.failed(probe, errno.errorcode.get(error.errno or 0, "E{}".format(error.errno)), sent_at)
             return
-        self._pacer.take()
-        self._destination(flow.address).take()
+        self._pacing.take(running.flow.address, probe.ttl)
         running.pending, running.tries = None, 0
         tracer.sent(probe, sent_at)
+
+    def _emit(self, running: Running, probe: Probe, at: float) -> None:
+        flow, transport = running.flow, running.transport
+        if isinstance(transport, ConnectTransport):
+            transport.send(flow, probe, at)
+            return
+        # An answer may be there before ``send`` returns, so the probe can be found from here on.
+        self._by_sequence[probe.sequence] = running
+        packet = running.tracer.builder.build(probe.ttl, probe.sequence, probe.acknowledgment, probe.identification)
+        transport.send(packet, flow.address, flow.source, flow.device_index)
 
     # Receiving.
 
@@ -341,7 +455,19 @@ class Engine:
             running = self._whose(packet)
             if running is None:
                 continue
-            running.tracer.received(packet, _received_at(received, wall, monotonic, stepped=stepped))
+            running.tracer.received(packet, _received_at(received.stamp_ns, wall, monotonic, stepped=stepped))
+            touched.add(running)
+
+    def _receive_connected(self, transport: ConnectTransport, touched: Set[Running]) -> None:
+        told = transport.receive()
+        wall, monotonic = time.time_ns(), time.monotonic()
+        stepped = abs(wall / 1e9 - monotonic - self._clock_offset) > _CLOCK_STEP
+        for connected in told:
+            running, probe = self._running[connected.flow], connected.probe
+            at = _received_at(connected.stamp_ns, wall, monotonic, stepped=stepped)
+            if connected.round_trip is not None:
+                at = min(at, probe.sent_at + connected.round_trip)
+            running.tracer.answered(probe, connected.packet, at)
             touched.add(running)
 
     def _whose(self, packet: Union[IcmpError, TcpReply]) -> Optional[Running]:
@@ -367,53 +493,57 @@ class Engine:
             running.on_event(event)
 
     def _finish(self, running: Running) -> None:
-        flow, tracer = running.flow, running.tracer
-        self._running.discard(running)
-        transport = self._transports[flow.family]
-        transport.forget(flow.source_port)
-        del self._by_flow[running.key]
-        if self._by_port.get(flow.source_port) is running:
-            del self._by_port[flow.source_port]
-        for sequence in tracer.sequences:
-            if self._by_sequence.get(sequence) is running:
-                del self._by_sequence[sequence]
-        if not any(other.flow.address == flow.address for other in self._running):
-            self._destinations.pop(flow.address, None)
+        flow, tracer, transport = running.flow, running.tracer, running.transport
+        del self._running[flow]
+        self._pacing.end(flow.address)
+        if isinstance(transport, ConnectTransport):
+            transport.forget(flow)
+        else:
+            transport.forget(flow.source_port)
+            del self._by_flow[running.key]
+            if self._by_port.get(flow.source_port) is running:
+                del self._by_port[flow.source_port]
+            for sequence in tracer.sequences:
+                if self._by_sequence.get(sequence) is running:
+                    del self._by_sequence[sequence]
         flow.close()
         self._report(running)
         running.on_trace(
             tracer.record(
-                vantage=safe_name(socket.gethostname()),
+                vantage=self._vantage,
                 interface=flow.interface,
-                method=METHOD,
+                method=connect.METHOD if isinstance(transport, ConnectTransport) else raw.METHOD,
                 started_at=running.started_at,
                 began=running.began,
-                warnings=self._warnings(running),
+                warnings=_warnings(running),
             )
         )
 
-    def _warnings(self, running: Running) -> Tuple[str, ...]:
-        warnings = []
-        length, asked = running.tracer.builder.length, running.flow.options.length
-        if asked is not None and length > asked:
-            warnings.append("length {} is less than the headers take: probes were {} bytes long.".format(asked, length))
-        dropped = self._transports[running.flow.family].dropped
-        if dropped:
-            warnings.append(
-                "This host dropped up to {} replies that came faster than they were read; silent hops may have answered.".format(
-                    dropped
-                )
+
+def _warnings(running: Running) -> Tuple[str, ...]:
+    warnings = []
+    if isinstance(running.transport, ConnectTransport):
+        return (connect.LIMITS.format(explain_missing()),) if running.flow.options.method == "auto" else ()
+    length, asked = running.tracer.builder.length, running.flow.options.length
+    if asked is not None and length > asked:
+        warnings.append("length {} is less than the headers take: probes were {} bytes long.".format(asked, length))
+    dropped = running.transport.dropped
+    if dropped:
+        warnings.append(
+            "This host dropped up to {} replies that came faster than they were read; silent hops may have answered.".format(
+                dropped
             )
-        return tuple(warnings)
+        )
+    return tuple(warnings)
 
 
 def _refused(error: OSError) -> TransportError:
     return TransportError("No event loop can be had: {}; close files or raise their limit".format(error.strerror))
 
 
-def _received_at(received: Received, wall: int, monotonic: float, *, stepped: bool) -> float:
+def _received_at(stamp_ns: Optional[int], wall: int, monotonic: float, *, stepped: bool) -> float:
     """When the host received a packet, on the monotonic clock: the kernel's stamp tells how long it has waited for Python."""
-    if received.stamp_ns is None or stepped:
+    if stamp_ns is None or stepped:
         return monotonic
-    age = (wall - received.stamp_ns) / 1e9
+    age = (wall - stamp_ns) / 1e9
     return monotonic - age if 0 <= age <= _OLDEST_STAMP else monotonic

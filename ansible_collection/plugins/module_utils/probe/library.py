@@ -107,7 +107,7 @@ class _SharedEngine:
             engine = self._engine or Engine()
             try:
                 # What the system may refuse is asked for in the caller's thread, which the refusal belongs to.
-                engine.open(flow.family)
+                engine.open(flow)
             except ProbeError:
                 if engine is not self._engine:
                     engine.close()

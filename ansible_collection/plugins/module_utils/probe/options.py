@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 from .errors import OptionError
 from .template import RULE, Template, read_template
 
-__all__ = ("FLAG_BITS", "PARAMETERS", "Parameter", "TraceOptions", "canonical_flags", "is_address")
+__all__ = ("FLAG_BITS", "PARAMETERS", "Parameter", "TraceOptions", "canonical_flags", "connect_obstacles", "is_address")
 
 #: The bits of the TCP header's control field, least significant first (RFC 9293 section 3.1, RFC 3168 for ECE and CWR).
 FLAG_BITS = {"FIN": 0x01, "SYN": 0x02, "RST": 0x04, "PSH": 0x08, "ACK": 0x10, "URG": 0x20, "ECE": 0x40, "CWR": 0x80}
@@ -210,8 +210,8 @@ class TraceOptions:
         default="auto",
         metadata=_option(
             "choice",
-            "How packets are sent: raw needs CAP_NET_RAW; auto takes the best that this process may use.",
-            choices=("auto", "raw"),
+            "How probes are sent: raw needs CAP_NET_RAW, connect no privilege (it sees less), auto is raw where that may be.",
+            choices=("auto", "raw", "connect"),
         ),
     )
     names: str = field(
@@ -259,7 +259,8 @@ class TraceOptions:
             return None
         for name, value in _decided(template).items():
             told, default = getattr(self, name), PARAMETERS[name].default
-            if type(told) is type(default) and told == default:
+            # True is 1 to Python, and False is 0; a text may be of a class of its own.
+            if told == default and isinstance(told, type(default)) and isinstance(told, bool) == isinstance(default, bool):
                 object.__setattr__(self, name, value)
         return template
 
@@ -297,6 +298,11 @@ class TraceOptions:
         destination, source = versions.get("destination", 0), versions.get("source", 0)
         if destination and source and destination != source:
             problems.append("source: {} is not of the destination's family, IPv{}".format(_shown(self.source), destination))
+        if not wrong and self.method == "connect":
+            problems += [
+                "{}: {} needs raw sockets, and method is connect".format(name, _shown(getattr(self, name)))
+                for name in connect_obstacles(self)
+            ]
         return problems
 
     @property
@@ -339,6 +345,21 @@ class TraceOptions:
 PARAMETERS: Dict[str, Parameter] = {
     entry.name: Parameter(name=entry.name, default=entry.default, **entry.metadata) for entry in fields(TraceOptions)
 }
+
+
+def connect_obstacles(options: TraceOptions) -> List[str]:
+    """The names of the options that a probe which is a connection of the kernel can't fulfil."""
+    fulfilled = {
+        # The kernel chooses the port of each connection, its TCP options and their order, and the ECN bits.
+        "source_port": options.source_port is None,
+        "flags": options.flags == "SYN",
+        "tcp_options": options.tcp_options != "mss",
+        "length": options.length is None,
+        "tos": options.tos & 3 == 0,
+        "evidence": options.evidence != "all",
+        "packet": options.packet is None,
+    }
+    return [name for name, holds in fulfilled.items() if not holds]
 
 
 def is_address(text: str) -> int:

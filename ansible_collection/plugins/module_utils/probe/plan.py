@@ -7,10 +7,10 @@ import json
 import sys
 from typing import Any, Dict
 
-from .engine import DESTINATION_RATE
 from .errors import ProbeError
 from .flow import open_flow
-from .options import TraceOptions
+from .options import TraceOptions, connect_obstacles
+from .pacing import DESTINATION_RATE
 from .privileges import explain_missing, has_net_raw
 
 __all__ = ("main", "plan")
@@ -23,13 +23,16 @@ def plan(options: TraceOptions) -> Dict[str, Any]:
         options: what is asked.
 
     Returns:
-        ``destination``, ``address``, ``family``, ``port``, ``source``, ``interface``; ``probes``: the most that would be asked,
+        ``destination``, ``address``, ``family``, ``port``, ``source``, ``interface``; ``method``: ``raw`` or ``connect``;
+        ``probes``: the most that would be asked,
         without repetitions; ``probes_per_second``: the most that would go to one destination; ``problem``: why it could not be
         measured from here now, or None.
 
     Raises:
         ProbeError: there is no address or no route.
     """
+    privileged = has_net_raw()
+    connects = options.method == "connect" or (options.method == "auto" and not privileged and not connect_obstacles(options))
     with open_flow(options) as flow:
         return {
             "destination": options.destination,
@@ -40,7 +43,8 @@ def plan(options: TraceOptions) -> Dict[str, Any]:
             "interface": flow.device,
             "probes": (options.max_ttl - options.first_ttl + 1) * options.queries,
             "probes_per_second": DESTINATION_RATE,
-            "problem": None if has_net_raw() else explain_missing(),
+            "method": "connect" if connects else "raw",
+            "problem": None if privileged or connects else explain_missing(),
         }
 
 

@@ -68,8 +68,8 @@ def _measure(requests: List[TraceOptions]) -> int:
     flows = [(options, flow) for options, flow in opened if isinstance(flow, Flow)]
     writer = _Writer()
     with Engine() as engine:
-        for family in sorted({flow.family for _options, flow in flows}):
-            engine.open(family)
+        for _options, flow in flows:
+            engine.open(flow)
         drop_privileges()
         caught = _end_on_signals(engine)
         writer.start(engine)

@@ -11,7 +11,7 @@ from typing import AbstractSet, Dict, Iterable, List, Mapping, Optional, Set, Tu
 from .options import FLAG_BITS
 from .records import MOST_PACKETS, Hop, Packet, Quoted, Reply, RoundTrip
 from .state import Answer, Endpoints, HopState, Probe, Query
-from .wire import IcmpError, ProbeBuilder, TcpReply, as_received, as_sent, flag_names
+from .wire import ProbeBuilder, TcpReply, as_received, as_sent, flag_names
 
 __all__ = ("hop_record", "packet_records", "path_end", "port_state")
 
@@ -85,7 +85,7 @@ def port_state(
     if end is not None:
         refusals = _REFUSALS[family]
         refused = any(
-            isinstance(answer.packet, IcmpError) and (answer.packet.type, answer.packet.code) in refusals
+            not isinstance(answer.packet, TcpReply) and (answer.packet.type, answer.packet.code) in refusals
             for answer in hops[end].answers
         )
         return "filtered" if refused else "unreachable"
@@ -135,7 +135,7 @@ def _kept(answers: List[Answer], evidence: str) -> Set[int]:
     first: Dict[Tuple[str, str, int], Answer] = {}
     for answer in answers:
         packet = answer.packet
-        kind, detail = (packet.kind, packet.code) if isinstance(packet, IcmpError) else ("tcp", packet.flags)
+        kind, detail = ("tcp", packet.flags) if isinstance(packet, TcpReply) else (packet.kind, packet.code)
         first.setdefault((packet.address, kind, detail), answer)
     return {id(answer.packet) for answer in first.values()}
 
@@ -153,7 +153,8 @@ def _query_record(query: Query, kept: Set[int]) -> Reply:
 
 def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplicate: bool = False) -> Reply:
     packet = answer.packet
-    evidence = _base64(packet.data) if id(packet) in kept else None
+    # Of an error that came to a connection the kernel tells no bytes, and nothing of the quote but that it fits.
+    evidence = _base64(packet.data) if id(packet) in kept and packet.data else None
     rtt_ms = round(1000 * answer.round_trip, 3)
     if isinstance(packet, TcpReply):
         return Reply(
@@ -178,7 +179,7 @@ def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplica
         icmp_type=packet.type,
         icmp_code=packet.code,
         mtu=packet.mtu,
-        quoted=Quoted(quote.ttl, quote.tos, quote.source, quote.source_port, quote.address, quote.port),
+        quoted=Quoted(quote.ttl, quote.tos, quote.source, quote.source_port, quote.address, quote.port) if packet.data else None,
         altered=answer.altered,
         attempts=attempts,
         late=answer.late,

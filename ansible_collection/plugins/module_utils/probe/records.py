@@ -286,11 +286,14 @@ class Hop:
 @_with_shared_methods
 @dataclass(frozen=True, eq=False, repr=False)
 class ProbeShape:
-    """How every probe of a trace looked: its flags, TCP options, IP length in bytes, TOS byte and don't-fragment bit."""
+    """How every probe of a trace looked: its flags, TCP options, IP length in bytes, TOS byte and don't-fragment bit.
+
+    ``tcp_options`` is ``packet`` for a crafted probe and ``system`` where the kernel chose; then the length is not known (None).
+    """
 
     flags: str
     tcp_options: str
-    length: int
+    length: Optional[int]
     tos: int
     dont_fragment: bool
 
@@ -305,8 +308,9 @@ class Trace:
         destination: as it was asked for.
         address, family, port: where the probes went.
         vantage: name of the host that they left from.
-        source, source_port, interface: how they left; interface None where the route decided.
-        method: transport, ``raw``.
+        source, source_port, interface: how they left; source_port None where each probe had its own; interface None where the
+            route decided.
+        method: transport, ``raw`` or ``connect``.
         probe: their shape.
         started_at: wall clock at the start, ISO 8601 in UTC.
         elapsed_ms: from the first probe to the end, milliseconds.
@@ -325,7 +329,7 @@ class Trace:
     port: int
     vantage: str
     source: str
-    source_port: int
+    source_port: Optional[int]
     interface: Optional[str]
     method: str
     probe: ProbeShape
@@ -475,7 +479,7 @@ _read_trace_at = _record(
         "port": _PORT,
         "vantage": _text(1024),
         "source": _ADDRESS,
-        "source_port": _PORT,
+        "source_port": _optional(_PORT),
         "interface": _optional(_text(64)),
         "method": _text(32),
         "probe": _record(
@@ -483,7 +487,7 @@ _read_trace_at = _record(
             {
                 "flags": _text(64),
                 "tcp_options": _text(32),
-                "length": _integer(0, 65575),
+                "length": _optional(_integer(0, 65575)),
                 "tos": _OCTET,
                 "dont_fragment": _boolean,
             },

@@ -94,6 +94,7 @@ class Tracer:
         builder: of the same flow's probes; it knows their bytes and the sequence space they take.
         entropy: gives that many random bytes; the numbers that nobody off the path can guess come from it.
         watched: whether to collect events.
+        separate: whether each probe is a flow of its own, as a connection is; then ``answered`` takes the place of ``received``.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Tracer:
         *,
         entropy: Callable[[int], bytes] = os.urandom,
         watched: bool = False,
+        separate: bool = False,
     ) -> None:
         self.options = options
         self.endpoints = endpoints
@@ -112,6 +114,7 @@ class Tracer:
         self.events: List[Event] = []
         self.stop_reason: Optional[str] = None
         self._watched = watched
+        self._separate = separate
         self._matcher = Matcher(endpoints, builder, options.flag_bits, entropy)
         self._outstanding: Dict[int, Probe] = {}
         self._hops: Dict[int, HopState] = {}
@@ -254,6 +257,17 @@ class Tracer:
             self.events.append(Event("ignored", 0, 0, "{} ignored: {}".format(_described(packet), outcome)))
         return outcome
 
+    def answered(self, probe: Probe, packet: Packet, at: float) -> str:
+        """Take in the answer to a probe that is known to be its own, because it came to the probe's own connection.
+
+        Arguments and what is returned: as for ``received``.
+        """
+        if self.stop_reason is not None:
+            return "after_end"
+        outcome = self._take(Answer(probe, packet, at))
+        self._count(outcome)
+        return outcome
+
     def end(self, reason: str, at: float) -> None:
         """End the trace now; what was not answered is not waited for.
 
@@ -306,7 +320,7 @@ class Tracer:
         self._reached(answer.probe.ttl, answer.received_at)
         if reply.flags & (_SYN | _ACK | _RST) == _SYN | _ACK:
             self._open = True
-        elif reply.flags & _RST and self._matcher.was_last(answer.probe, answer.received_at):
+        elif reply.flags & _RST and (self._separate or self._matcher.was_last(answer.probe, answer.received_at)):
             self._closed = True
 
     def _duplicate(self, hop: HopState, query: Query, answer: Answer) -> None:
@@ -636,13 +650,13 @@ class Tracer:
             port=flow.port,
             vantage=vantage,
             source=flow.source,
-            source_port=flow.source_port,
+            source_port=None if self._separate else flow.source_port,
             interface=interface,
             method=method,
             probe=ProbeShape(
                 flags=options.flags,
-                tcp_options=options.tcp_options if options.packet is None else "packet",
-                length=self.builder.length,
+                tcp_options="system" if self._separate else options.tcp_options if options.packet is None else "packet",
+                length=None if self._separate else self.builder.length,
                 tos=options.tos,
                 dont_fragment=options.dont_fragment,
             ),
