@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,14 @@ def playbook_command() -> str | None:
             continue
         told = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
         version = re.match(r"ansible-playbook \[core (\d+)\.(\d+)", told)
-        if version is not None and (int(version[1]), int(version[2])) >= OLDEST:
+        python = re.search(r"python version = .*\((/.*)\)$", told, re.MULTILINE)
+        if version is None or python is None or (int(version[1]), int(version[2])) < OLDEST:
+            continue
+        # One that a machine happens to have may be without the package.
+        if (
+            subprocess.run([python[1], "-c", "import nornir_tcptraceroute.analysis"], capture_output=True, check=False).returncode
+            == 0
+        ):
             return found
     return None
 
@@ -36,7 +44,10 @@ def playbook_command() -> str | None:
 def playbook() -> str:
     found = playbook_command()
     if found is None:
-        pytest.skip("no ansible-playbook of ansible-core 2.16 or newer is in PATH or beside this Python: pip install '.[test]'")
+        pytest.skip(
+            "neither PATH nor the directory of this Python has an ansible-playbook, 2.16 or newer, whose Python has the package: "
+            "pip install '.[test]'"
+        )
     return found
 
 
@@ -52,3 +63,13 @@ def fleet(playbook: str) -> Iterator[Lab]:
 @pytest.fixture
 def controller(fleet: Lab, playbook: str, tmp_path: Path) -> Controller:
     return Controller(fleet, playbook, tmp_path)
+
+
+@pytest.fixture
+def vantage(playbook: str, tmp_path: Path) -> Callable[[Lab], Controller]:
+    """A controller that is its own managed host, at the vantage of a lab; it needs neither root nor SSH."""
+    inventory = tmp_path / "vantage.yaml"
+    python = "{{ ansible_playbook_python }}"
+    variables = {"ansible_connection": "local", "ansible_python_interpreter": python, "ansible_become": False}
+    inventory.write_text(json.dumps({"fleet": {"hosts": {"here": variables}}}))
+    return lambda lab: Controller(lab, playbook, tmp_path, lab.topology.vantage, inventory)

@@ -25,18 +25,22 @@ class Played:
 
 
 class Controller:
-    """Runs ansible-playbook on the controller of the lab "fleet".
+    """Runs ansible-playbook on a node of a lab, by default the controller of the lab "fleet".
 
     Arguments:
         lab: the fleet, up.
         playbook: path of ansible-playbook.
         directory: for what the plays leave.
+        node: of the lab.
+        inventory: file, with a group "fleet".
     """
 
-    def __init__(self, lab: Lab, playbook: str, directory: Path) -> None:
+    def __init__(self, lab: Lab, playbook: str, directory: Path, node: str = "controller", inventory: Path = INVENTORY) -> None:
         self.lab = lab
         self.playbook = playbook
         self.directory = directory
+        self.node = node
+        self.inventory = inventory
 
     def play(self, *plays: dict[str, Any], options: tuple[str, ...] = (), **environment: str) -> Played:
         """Run plays; each keeps what it registered as ``path``, if anything."""
@@ -62,14 +66,14 @@ class Controller:
         return {**whole, "tasks": [*whole["tasks"], keep]}
 
     def run(self, *arguments: str, **environment: str) -> Played:
-        """Run ansible-playbook with the fleet's inventory."""
+        """Run ansible-playbook with the inventory."""
         for old in self.directory.glob("kept-*"):
             old.unlink()
         # A path to a socket has at most 107 characters, which pytest's directories exceed.
         with tempfile.TemporaryDirectory(prefix="cp") as control:
             done = self.lab.run(
-                "controller",
-                [self.playbook, "-i", str(INVENTORY), *arguments],
+                self.node,
+                [self.playbook, "-i", str(self.inventory), *arguments],
                 env={
                     **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
                     "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT)),

@@ -58,8 +58,8 @@ def test_every_option_is_documented_as_the_probe_has_it(parameter: Parameter) ->
         assert [line.lower() for line in rest] == [f"{parameter.rule}."]
 
 
-def test_there_are_no_options_but_those_of_a_trace_and_its_lists() -> None:
-    assert OPTIONS.keys() - PARAMETERS.keys() == {"destinations", "ports"}
+def test_there_are_no_options_but_those_of_a_trace_its_lists_and_the_controller_s() -> None:
+    assert OPTIONS.keys() - PARAMETERS.keys() == {"destinations", "ports", "networks", "devices", "asn_database"}
 
 
 @pytest.mark.parametrize(

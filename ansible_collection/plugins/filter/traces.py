@@ -7,15 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from jinja2 import pass_context
 
-from ..module_utils.probe.errors import RecordError
+from ..module_utils.probe.errors import OptionError, RecordError
 from ..module_utils.probe.records import Hop, Trace
-from ..plugin_utils.network_kinds import MISSING, with_network_kinds
+from ..module_utils.task_options import ON_CONTROLLER
 from ..plugin_utils.registered import plain, traces_in
 
 __all__ = ("FilterModule",)
 
-_HEADINGS = ("Hop", "Address", "Name", "Loss", "Min", "Avg", "Max ms")
+_HEADINGS = ("Hop", "Address", "Name", "Loss", "Min", "Avg", "Max ms", "Notes")
+_LEFT = ("Address", "Name", "Notes")
 
 
 def _traces(value: Any, name: str) -> list[Trace]:
@@ -31,13 +33,14 @@ def hop_table(value: Any) -> str:
 
 
 def _table(trace: Trace) -> str:
-    rows = [_HEADINGS, *(_row(hop) for hop in trace.hops)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    shown = len(_HEADINGS) if any(hop.notes for hop in trace.hops) else len(_HEADINGS) - 1
+    rows = [row[:shown] for row in (_HEADINGS, *(_row(hop) for hop in trace.hops))]
+    widths = [max(len(row[column]) for row in rows) for column in range(shown)]
     lines = [_title(trace)]
     for row in rows:
         cells = [
-            cell.ljust(width) if column in (1, 2) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if heading in _LEFT else cell.rjust(width)
+            for heading, cell, width in zip(rows[0], row, widths, strict=True)
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join([*lines, *(f"Warning: {warning}" for warning in trace.warnings)])
@@ -54,7 +57,7 @@ def _row(hop: Hop) -> tuple[str, ...]:
     times = hop.rtt_ms
     shown = ("", "", "") if times is None else tuple(f"{each:.3f}" for each in (times.min, times.avg, times.max))
     more = f" +{len(hop.addresses) - 1}" if len(hop.addresses) > 1 else ""
-    return (str(hop.ttl), (hop.address or "*") + more, hop.name or "", loss, *shown)
+    return (str(hop.ttl), (hop.address or "*") + more, hop.name or "", loss, *shown, "; ".join(hop.notes or ()))
 
 
 def hop_addresses(value: Any) -> list[str]:
@@ -63,14 +66,37 @@ def hop_addresses(value: Any) -> list[str]:
     return list(dict.fromkeys(address for trace in traces for hop in trace.hops for address in hop.addresses))
 
 
-def network_kinds(value: Any) -> dict[str, Any]:
-    """Label the hops of a result with the kind of network that they are in."""
+@pass_context
+def analysis(context: Any, value: Any, **options: Any) -> Any:
+    """Say of every hop of a result what its replies mean and whose it is."""
+    # Not at the top: what only another filter of this file needs would be imported for each host's task.
+    from ..plugin_utils.analysis import MISSING, VARIABLE, analysed, naming_of
+    from ..plugin_utils.inventory import devices_of
+
     if MISSING:
-        raise AnsibleFilterError(f"netprobe.path.network_kinds: {MISSING}")
-    _traces(value, "network_kinds")
-    if not isinstance(value, Mapping):
-        raise AnsibleFilterError("netprobe.path.network_kinds: one result is wanted: map a list of them")
-    return with_network_kinds(plain(value))
+        raise AnsibleFilterError(f"netprobe.path.analysis: {MISSING}")
+    unknown = [name for name in options if name not in ON_CONTROLLER]
+    if unknown:
+        raise AnsibleFilterError(f"netprobe.path.analysis: {unknown[0]!r} is none of {', '.join(ON_CONTROLLER)}")
+    told = {f"{VARIABLE}{name}": context.get(f"{VARIABLE}{name}") for name in ON_CONTROLLER if options.get(name) is None}
+    told.update(options)
+
+    def each(item: Any) -> Any:
+        if isinstance(item, (list, tuple)):
+            return [each(one) for one in item]
+        if isinstance(item, Mapping) and "results" in item and "hops" not in item:
+            return {**item, "results": each(item["results"])}
+        found = analysed(item, naming)
+        return {**found.result, "warnings": [*item.get("warnings", ()), *found.warnings]}
+
+    _traces(value, "analysis")
+    try:
+        naming = naming_of({name: given for name, given in told.items() if given is not None}, devices_of(context["hostvars"]))
+        return each(plain(value))
+    except OptionError as error:
+        raise AnsibleFilterError(f"netprobe.path.analysis: {'; '.join(error.problems)}") from None
+    except RecordError as error:
+        raise AnsibleFilterError(f"netprobe.path.analysis: {error}") from None
 
 
 class FilterModule:
@@ -78,4 +104,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[[Any], Any]]:
         """Names and functions."""
-        return {"hop_table": hop_table, "hop_addresses": hop_addresses, "network_kinds": network_kinds}
+        return {"hop_table": hop_table, "hop_addresses": hop_addresses, "analysis": analysis}

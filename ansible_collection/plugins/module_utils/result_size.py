@@ -68,8 +68,18 @@ def _no_replies(hop: Hop) -> Hop:
     return replace(hop, replies=())
 
 
-def _one_address(hop: Hop) -> Hop:
-    return replace(hop, addresses=hop.addresses[:1])
+def _no_findings(hop: Hop) -> Hop:
+    return replace(
+        hop,
+        addresses=hop.addresses[:1],
+        mpls=None,
+        interface=None,
+        modified=None,
+        unseen=None,
+        network=None,
+        device=None,
+        notes=None,
+    )
 
 
 def _bare(hop: Hop) -> Hop:
@@ -82,6 +92,6 @@ _REDUCTIONS: Tuple[Tuple[str, Callable[[Hop], Hop]], ...] = (
     ("only the first evidence from each address of a hop was kept", _first_evidence),
     ("no evidence was kept", _no_evidence),
     ("no single replies were kept", _no_replies),
-    ("no single replies and one address for each hop were kept", _one_address),
-    ("one address for each hop was kept, without replies, names and times", _bare),
+    ("no single replies, no findings and one address for each hop were kept", _no_findings),
+    ("one address for each hop was kept, without replies, findings, names and times", _bare),
 )

@@ -11,7 +11,10 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_f
 from .probe.errors import OptionError
 from .probe.options import PARAMETERS, Parameter, TraceOptions
 
-__all__ = ("MOST_TRACES", "argument_spec", "requests_of")
+__all__ = ("MOST_TRACES", "ON_CONTROLLER", "argument_spec", "requests_of")
+
+#: The options that are for the controller alone.
+ON_CONTROLLER = ("networks", "devices", "asn_database")
 
 #: So many traces at most in one task.
 MOST_TRACES = 1000
@@ -27,6 +30,8 @@ def argument_spec() -> Dict[str, Dict[str, Any]]:
     del spec["destination"]["default"]
     spec["destinations"] = {"type": "list", "elements": "str"}
     spec["ports"] = {"type": "list", "elements": "int"}
+    for name in ON_CONTROLLER:
+        spec[name] = {"type": "str" if name == "asn_database" else "dict"}
     return spec
 
 
@@ -58,7 +63,7 @@ def requests_of(arguments: Mapping[str, Any]) -> Tuple[List[TraceOptions], bool]
     Raises:
         OptionError: names every argument that is unknown or breaks its rule.
     """
-    given = {str(name): value for name, value in arguments.items() if value is not None}
+    given = {str(name): value for name, value in arguments.items() if value is not None and name not in ON_CONTROLLER}
     lists, problems = _lists(given)
     common = {name: _plain(PARAMETERS[name], value) if name in PARAMETERS else value for name, value in given.items()}
     missing = "destination" not in common and "destination" not in lists

@@ -27,7 +27,7 @@ attributes:
   async:
     support: partial
     details: The result that M(ansible.builtin.async_status) fetches is the module's. The controller warns that its hops
-      carry no C(network_kind), which the filter P(netprobe.path.network_kinds#filter) adds.
+      are not analysed, which the filter P(netprobe.path.analysis#filter) does.
 options:
   destination:
     description:
@@ -152,11 +152,12 @@ options:
     type: str
   method:
     description:
-      - 'How packets are sent: raw needs CAP_NET_RAW; auto takes the best that this process may use.'
+      - 'How probes are sent: raw needs CAP_NET_RAW, connect no privilege (it sees less), auto is raw where that may be.'
     type: str
     choices:
       - auto
       - raw
+      - connect
     default: auto
   names:
     description:
@@ -176,10 +177,30 @@ options:
       - notable
       - all
     default: notable
+  networks:
+    description:
+      - Your networks, the prefixes of each; of several that hold an address, the longest counts. Hops are labelled with them.
+      - Without it, the variable V(netprobe_networks) counts, which belongs into V(group_vars/all).
+      - For the controller's analysis alone; the managed host does not see it.
+    type: dict
+  devices:
+    description:
+      - Name of the device, or names, of each address, besides those of the play's inventory.
+      - Those are V(ansible_host), the name of the host where it is an address, and V(netprobe_addresses), a list in the variables
+        of the host. They count as they stand in the inventory and in V(host_vars); no template is rendered, no name looked up.
+      - Without it, the variable V(netprobe_devices) counts.
+    type: dict
+  asn_database:
+    description:
+      - MaxMind DB file of AS numbers on the controller, such as GeoLite2-ASN; needs the Python package maxminddb there.
+      - Without it, the variable V(netprobe_asn_database) counts.
+    type: str
 notes:
+  - The controller says what replies mean and whose hops are, where it has the Python package nornir-tcptraceroute. Without it the
+    result is whole otherwise, and a warning says so.
   - Names from DNS are escaped to letters, digits, V(.), V(_), V(-) and V(\\x) sequences before anything else sees them.
-  - A record is at most 64 KiB as JSON. Where a trace is larger, evidence is left out first, then single replies, and one
-    of RV(warnings) says so.
+  - A record is at most 64 KiB as JSON. Where a trace is larger, RV(packets) are left out first, then evidence, then single
+    replies, and one of RV(warnings) says so.
 seealso:
   - plugin: netprobe.path.hop_table
     plugin_type: filter
@@ -258,6 +279,20 @@ EXAMPLES = r"""
     queries: 1
     evidence: all
   become: true
+
+- name: Name the hops by the company's networks
+  netprobe.path.tcptraceroute:
+    destination: db.example.net
+    port: 5432
+    networks:
+      dc1: [10.1.0.0/16, 2001:db8:1::/48]
+      transit: [192.0.2.0/24]
+  become: true
+  register: path
+
+- name: Fail where a router on the way takes the marking away
+  ansible.builtin.assert:
+    that: "'dscp' not in path.hops | map(attribute='modified', default=[]) | flatten | map(attribute='field') | list"
 
 - name: Be gentle, one probe at a time
   netprobe.path.tcptraceroute:
@@ -348,7 +383,7 @@ probe:
       sample: SYN
     tcp_options:
       description:
-        - V(none), V(mss) or V(linux).
+        - V(none), V(mss) or V(linux); V(packet) where O(packet) has its own.
       returned: success
       type: str
       sample: none
@@ -627,15 +662,166 @@ hops:
       returned: success
       type: str
       sample: rate_limited
-    network_kind:
+    mpls:
       description:
-        - What kind of network V(address) is in, one of V(loopback), V(link_local), V(private), V(shared), V(benchmarking),
-          V(documentation) and V(public); V(null) for a silent hop.
-        - Told by the controller, where the Python library netaddr is installed; under C(async), by the filter
-          P(netprobe.path.network_kinds#filter).
-      returned: where the controller has netaddr
+        - The MPLS label stack that the probe arrived with, top first (RFC 4950).
+      returned: a reply quotes the probe, and the controller has the package
+      type: list
+      elements: dict
+      contains:
+        label:
+          description:
+            - The label.
+          returned: success
+          type: int
+          sample: 100704
+        traffic_class:
+          description:
+            - Its traffic class (RFC 5462).
+          returned: success
+          type: int
+          sample: 0
+        bottom:
+          description:
+            - Whether it is the last of the stack.
+          returned: success
+          type: bool
+          sample: true
+        ttl:
+          description:
+            - TTL of the entry.
+          returned: success
+          type: int
+          sample: 1
+    interface:
+      description:
+        - The router's interfaces that its answer tells of (RFC 5837).
+      returned: a reply quotes the probe, and the controller has the package
+      type: list
+      elements: dict
+      contains:
+        role:
+          description:
+            - V(incoming) where the probe arrived, V(incoming_sub_ip) for a component of that one, V(outgoing) where it would have
+              left, V(next_hop) for the address that it would have gone to.
+          returned: success
+          type: str
+          sample: incoming
+        index:
+          description:
+            - The router's ifIndex (RFC 2863); V(null) where not told.
+          returned: success
+          type: int
+          sample: 12
+        address:
+          description:
+            - An IP address of it, likewise.
+          returned: success
+          type: str
+          sample: 192.0.2.1
+        name:
+          description:
+            - Its ifName, escaped, likewise.
+          returned: success
+          type: str
+          sample: xe-0/0/1.100
+        mtu:
+          description:
+            - Its MTU in bytes, likewise.
+          returned: success
+          type: int
+          sample: 9000
+    modified:
+      description:
+        - What the path had rewritten in the probe, where this hop is the first to show it.
+      returned: a reply quotes the probe, and the controller has the package
+      type: list
+      elements: dict
+      contains:
+        field:
+          description:
+            - Name of the field, such as V(dscp) or V(source_port).
+          returned: success
+          type: str
+          sample: dscp
+        sent:
+          description:
+            - The value that the probe left with.
+          returned: success
+          type: str
+          sample: "46"
+        seen:
+          description:
+            - The value that this hop quotes.
+          returned: success
+          type: str
+          sample: "0"
+        after:
+          description:
+            - TTL of the last hop before that saw the field as it had been. It was rewritten between that hop and this one.
+            - V(null) where no hop before showed it.
+          returned: success
+          type: int
+          sample: 3
+    unseen:
+      description:
+        - Names of the fields that this hop's quotes are too short to show.
+      returned: a reply quotes the probe, and the controller has the package
+      type: list
+      elements: str
+      sample:
+        - tcp_options
+    network:
+      description:
+        - The network of RV(hops[].address).
+      returned: the hop answered, and the controller has the package
+      type: dict
+      contains:
+        kind:
+          description:
+            - V(loopback), V(link_local), V(private), V(shared), V(benchmarking), V(documentation) or V(public).
+          returned: success
+          type: str
+          sample: private
+        name:
+          description:
+            - Name of your network with the longest prefix that holds the address, see O(networks); V(null) for none.
+          returned: success
+          type: str
+          sample: dc1
+        prefix:
+          description:
+            - That prefix.
+          returned: success
+          type: str
+          sample: 10.1.0.0/16
+        asn:
+          description:
+            - The autonomous system that announces the address, see O(asn_database); V(null) where not known.
+          returned: success
+          type: int
+          sample: 64496
+        organization:
+          description:
+            - Name of that system, escaped.
+          returned: success
+          type: str
+          sample: Example
+    device:
+      description:
+        - Name of the inventory's host, or of O(devices), that RV(hops[].address) belongs to.
+      returned: it is known
       type: str
-      sample: documentation
+      sample: core1
+    notes:
+      description:
+        - All of this as short sentences, for a reader; P(netprobe.path.hop_table#filter) shows them.
+      returned: the controller has the package
+      type: list
+      elements: str
+      sample:
+        - core1, in dc1
+        - dscp 46 -> 0 between hop 3 (10.3.0.1) and here
 counters:
   description:
     - Packets by what became of them, see below.
@@ -653,6 +839,31 @@ warnings:
   sample:
     - '3 of 9 addresses have no name because their lookups had not ended within 2 s: check this host''s resolver, or ask
       for no names'
+packets:
+  description:
+    - Every probe and every answer to one, in the order of their times, while the record is not larger than 64 KiB with them.
+  returned: one trace, and O(evidence=all)
+  type: list
+  elements: dict
+  contains:
+    at_ms:
+      description:
+        - When it was sent or received, in milliseconds since RV(started_at).
+      returned: success
+      type: float
+      sample: 1.25
+    direction:
+      description:
+        - V(sent) or V(received).
+      returned: success
+      type: str
+      sample: received
+    data:
+      description:
+        - Its bytes from the IP header on, base64.
+      returned: success
+      type: str
+      sample: RQAAOA...
 schema:
   description:
     - Version of this form. It changes when a reader of the old form would be misled.
@@ -778,7 +989,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=argument_spec(),
         mutually_exclusive=[("destination", "destinations")],
-        required_one_of=[("destination", "destinations")],
+        required_one_of=[("destination", "destinations", "packet")],
         supports_check_mode=True,
     )
     try:

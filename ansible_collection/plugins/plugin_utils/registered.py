@@ -11,6 +11,8 @@ from ..module_utils.probe.records import Trace
 
 __all__ = ("plain", "traces_in")
 
+_LONGEST_WARNING = 1000
+
 
 def traces_in(value: Any) -> list[Trace]:
     """The traces of a registered result: of one trace, of several (``traces``), of a loop (``results``), or a list of these.
@@ -28,11 +30,20 @@ def traces_in(value: Any) -> list[Trace]:
         raise RecordError(
             "No trace is in a result without hops: it is that of a task that failed, was skipped, or ran in check mode"
         )
-    return [Trace.from_dict(plain({"warnings": [], **value} if isinstance(value, Mapping) else value))]
+    if isinstance(value, Mapping):
+        # Warnings of the task may be of Ansible's own, with anything in them.
+        value = {**value, "warnings": [_printable(warning) for warning in value.get("warnings", [])]}
+    return [Trace.from_dict(plain(value))]
+
+
+def _printable(warning: Any) -> str:
+    """A warning as a record may hold it."""
+    text = str(warning)[:_LONGEST_WARNING]
+    return "".join(each if each.isascii() and each.isprintable() else "?" for each in text)
 
 
 def plain(value: Any) -> Any:
-    """A value without the classes of Ansible's own, which carry tags or are not rendered yet."""
+    """A value without the classes of Ansible's own, which carry tags or are not rendered yet; what JSON has not stays."""
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -45,4 +56,4 @@ def plain(value: Any) -> Any:
     for kind in (int, float):
         if isinstance(value, kind):
             return kind(value)
-    raise RecordError(f"{type(value).__name__} is no type of JSON, so this is no trace record")
+    return value

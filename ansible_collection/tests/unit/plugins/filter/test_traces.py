@@ -90,10 +90,25 @@ def test_hop_addresses() -> None:
     assert FILTERS["hop_addresses"]([result(), result()]) == ["10.1.0.1", "100.64.0.1", "198.51.100.9", "192.0.2.80"]
 
 
-def test_network_kinds() -> None:
-    pytest.importorskip("netaddr", reason="the filter needs netaddr")
-    labelled = FILTERS["network_kinds"](result())
-    assert [each["network_kind"] for each in labelled["hops"]] == ["private", None, "shared", "documentation"]
+NOTED = """\
+host1 to db (192.0.2.80) port 443: open, reached, hop 4
+Hop  Address        Name           Loss    Min    Avg  Max ms  Notes
+  1  10.1.0.1       r.example.net    0%  1.000  2.000   3.000  core1, in dc1; private
+  2  *                               0%
+  3  100.64.0.1 +1  r.example.net    0%  1.000  2.000   3.000
+  4  192.0.2.80     r.example.net    0%  1.000  2.000   3.000"""
+
+
+def test_hop_table_with_notes() -> None:
+    noted = result()
+    noted["hops"][0]["notes"] = ["core1, in dc1", "private"]
+    assert FILTERS["hop_table"](noted) == NOTED
+
+
+@pytest.mark.parametrize("warnings", [["w" * 2000], ["caf\xe9 \x1b[2J"]], ids=["long", "not_printable"])
+def test_warnings_of_ansible_s_own_keep_nobody_from_reading_the_trace(warnings: list[str]) -> None:
+    assert FILTERS["hop_table"](result(warnings=warnings)).startswith(TABLE + "\nWarning: ")
+    assert FILTERS["hop_table"](result(warnings=warnings)).isascii()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ansible_collections.netprobe.path.plugins.module_utils.result_size import M
 ADDRESSES = tuple("2001:db8:{0:04x}:{0:04x}:{0:04x}:{0:04x}:{0:04x}:{0:04x}".format(0x1000 + number) for number in range(50))
 
 
-def trace(hops: int, queries: int, evidence: int, addresses: int, name: int, packets: int = 0) -> Trace:
+def trace(hops: int, queries: int, evidence: int, addresses: int, name: int, packets: int = 0, notes: int = 0) -> Trace:
     hop_name = "n" * name or None
     replies = tuple(
         Reply(query + 1, "time_exceeded", ADDRESSES[query % addresses], hop_name, 1.0, evidence="A" * evidence or None)
@@ -24,6 +24,8 @@ def trace(hops: int, queries: int, evidence: int, addresses: int, name: int, pac
     path = tuple(
         Hop(ttl + 1, ADDRESSES[0], ADDRESSES[:addresses], hop_name, replies, times, 0.333, "lost") for ttl in range(hops)
     )
+    if notes:
+        path = tuple(replace(hop, device="d" * 1000, unseen=("payload",), notes=("n" * 1000,) * notes) for hop in path)
     shape = ProbeShape("SYN", "none", 60, 0, False)
     whole = Trace(
         "h", ADDRESSES[1], 6, 80, "v", ADDRESSES[2], 1, None, "raw", shape, "t", 1.0, True, "open", "reached", path, {"sent": 1}
@@ -41,8 +43,10 @@ def trace(hops: int, queries: int, evidence: int, addresses: int, name: int, pac
         ((10, 10, 800, 1, 20), "only the first evidence from each address of a hop was kept"),
         ((30, 3, 3000, 1, 20), "no evidence was kept"),
         ((200, 50, 100, 1, 0), "no single replies were kept"),
-        ((100, 50, 100, 50, 0), "no single replies and one address for each hop were kept"),
-        ((255, 50, 100, 50, 253), "one address for each hop was kept, without replies, names and times"),
+        ((10, 1, 80, 1, 20, 0, 1), None),
+        ((10, 1, 80, 1, 20, 0, 10), "no single replies, no findings and one address for each hop were kept"),
+        ((100, 50, 100, 50, 0), "no single replies, no findings and one address for each hop were kept"),
+        ((255, 50, 100, 50, 253, 0, 100), "one address for each hop was kept, without replies, findings, names and times"),
     ],
 )
 def test_what_explains_goes_first_and_the_record_says_so(size: tuple[int, ...], left_out: str) -> None:

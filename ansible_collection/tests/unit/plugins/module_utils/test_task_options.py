@@ -9,7 +9,12 @@ import pytest
 
 from ansible_collections.netprobe.path.plugins.module_utils.probe.errors import OptionError
 from ansible_collections.netprobe.path.plugins.module_utils.probe.options import PARAMETERS
-from ansible_collections.netprobe.path.plugins.module_utils.task_options import MOST_TRACES, argument_spec, requests_of
+from ansible_collections.netprobe.path.plugins.module_utils.task_options import (
+    MOST_TRACES,
+    ON_CONTROLLER,
+    argument_spec,
+    requests_of,
+)
 
 #: A SYN to port 443 of 198.51.100.9 whose source is left open.
 PACKET = "RQAAKAAAAABABlCUAAAAAMYzZAkAAAG7AAAABwAAAABQAvrwiPMAAA=="
@@ -25,6 +30,7 @@ PACKET = "RQAAKAAAAABABlCUAAAAAMYzZAkAAAG7AAAABwAAAABQAvrwiPMAAA=="
         ({"destination": "h", "ports": "1,2"}, [("h", 1), ("h", 2)], True),
         ({"destinations": ["a", "b"], "ports": [1, 2]}, [("a", 1), ("a", 2), ("b", 1), ("b", 2)], True),
         ({"destinations": ["a", "a"], "port": 5}, [("a", 5)], True),
+        ({"destination": "h", "networks": {"dc1": "10.0.0.0/8"}, "devices": {}, "asn_database": "x"}, [("h", 80)], False),
         ({"packet": PACKET}, [("198.51.100.9", 443)], False),
         ({"packet": PACKET, "port": 80, "destination": "198.51.100.9"}, [("198.51.100.9", 443)], False),
     ],
@@ -96,4 +102,4 @@ def test_every_problem_is_told_once(arguments: Dict[str, Any], problems: List[st
 
 
 def test_the_arguments_are_those_of_a_trace() -> None:
-    assert set(argument_spec()) == {*PARAMETERS, "destinations", "ports"}
+    assert set(argument_spec()) == {*PARAMETERS, "destinations", "ports", *ON_CONTROLLER}
