@@ -19,7 +19,7 @@ from tests.strategies import crafted_packets, crafted_requests
 
 from . import packets
 from .packets import TCP, UDP
-from .virtual_network import DESTINATION, PORT, SOURCE, SOURCE_PORT, Path, Router, VirtualNetwork
+from .virtual_network import DESTINATION, PORT, SOURCE, SOURCE_PORT, Path, Router, VirtualNetwork, router_address
 
 OPEN = {4: "0.0.0.0", 6: "::"}  # noqa: S104 -- the unspecified address, which nothing binds to
 
@@ -139,6 +139,9 @@ REFUSED: List[Tuple[str, Any, str]] = [
         text(crafted(padding=b"\x44\x05\x05\x00")),
         "a packet with IPv4 options in order: option 68 does not end in the header",
     ),
+    ("an IPv6 packet too long", text(crafted(6, payload=bytes(65536 - LENGTH_6 + 5))), RULE),
+    ("an IPv4 header alone", text(packets.ipv4(SOURCE[4], DESTINATION[4], TCP, b"")), "a packet with a whole TCP header"),
+    ("an IPv6 header alone", text(packets.ipv6(SOURCE[6], DESTINATION[6], TCP, b"")), "a packet with a whole TCP header"),
     ("TCP cut off", text(packets.ipv4(SOURCE[4], DESTINATION[4], TCP, bytes(19))), "a packet with a whole TCP header"),
     (
         "TCP options cut off",
@@ -166,6 +169,18 @@ def test_what_is_no_packet_for_a_trace_is_refused_in_one_sentence(packet: Any, r
     assert told.startswith("packet: ")
     assert told.endswith(" is not " + rule)
     assert len(told) < 260
+
+
+@pytest.mark.parametrize(("family", "length"), [(4, 40), (4, 65535), (6, 60), (6, 65535)])
+def test_the_shortest_and_the_longest_packet_are_taken(family: int, length: int) -> None:
+    payload = bytes(length - (40 if family == 4 else 60))
+    options = TraceOptions(packet=text(crafted(family, options=b"", payload=payload)))
+    assert options.length == length
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_up_to_eight_extension_headers_are_taken(count: int) -> None:
+    assert TraceOptions(packet=text(extended(*[(60, PADDING)] * count))).length == LENGTH_6 + 8 * count
 
 
 def test_the_packet_decides_all_that_it_tells() -> None:
@@ -227,6 +242,23 @@ def test_options_that_contradict_the_packet_are_refused(values: Dict[str, Any], 
 def test_dont_fragment_contradicts_a_packet_without_it() -> None:
     told = problems(packet=text(crafted(fragment=0)), dont_fragment=True)
     assert told == ("dont_fragment: True contradicts the packet, which has False",)
+
+
+class Marked(str):
+    """A text of another class, as Ansible has them."""
+
+    __slots__ = ()
+
+
+def test_a_default_in_a_text_of_another_class_is_a_default() -> None:
+    options = TraceOptions(destination=Marked(""), flags=Marked("SYN"), packet=Marked(text(crafted())))
+    assert (options.destination, options.flags) == (DESTINATION[4], "SYN,ECE,CWR")
+
+
+@pytest.mark.parametrize(("name", "value"), [("tos", False), ("dont_fragment", 0), ("port", 80.0)])
+def test_what_only_equals_a_default_is_refused_as_ever(name: str, value: Any) -> None:
+    (told,) = problems(packet=text(crafted()), **{name: value})
+    assert told.startswith("{}: {!r} is not ".format(name, value))
 
 
 AGREEMENTS: List[Dict[str, Any]] = [
@@ -346,3 +378,28 @@ def test_a_trace_with_a_crafted_packet_sees_the_path(family: int, flags: int, po
         # TOS; data offset and flags; options and payload.
         assert (sent[:2], sent[start + 12 : start + 14]) == (packet[:2], packet[start + 12 : start + 14])
         assert sent[start + 20 :] == packet[start + 20 :]
+
+
+@given(
+    packet=crafted_packets(), seed=st.integers(0, 2**32), loss=st.sampled_from([0.0, 0.2]), quote=st.sampled_from([8, 20, 200])
+)
+def test_whatever_was_crafted_the_hops_are_the_path_s(packet: bytes, seed: int, loss: float, quote: int) -> None:
+    template = read_template(text(packet))
+    family, at = template.family, len(template.header)
+    place = slice(12, 20) if family == 4 else slice(8, 40)
+    ends = packets.packed(SOURCE[family]) + packets.packed(DESTINATION[family])
+    here = template.header[: place.start] + ends + template.header[place.stop :]
+    whole = here + struct.pack("!HH", SOURCE_PORT, PORT) + packet[at + 4 :]
+    routers = [Router(0.005 * (ttl + 1)) for ttl in range(4)]
+    path = Path(routers, 0.03, port="closed", loss=loss, quote=quote)
+    network = VirtualNetwork(path, TraceOptions(packet=text(whole), evidence="all"), seed, family=family)
+    trace = network.run()
+    assert [hop.address for hop in trace.hops if hop.address] == [
+        address
+        for address in (*(router_address(family, ttl) for ttl in range(1, 5)), DESTINATION[family])
+        if address in {hop.address for hop in trace.hops}
+    ]
+    assert not any(name.startswith("ignored") for name in trace.counters)
+    assert all(reply.altered == () for hop in trace.hops for reply in hop.replies)
+    if not loss:
+        assert (len(trace.hops), trace.reached) == (5, True)
