@@ -27,6 +27,7 @@ __all__ = (
     "goes_further",
     "locate_block",
     "locate_block_in_records",
+    "uneven",
     "with_notes",
 )
 
@@ -325,6 +326,14 @@ def doubtful(blocked: Trace, working: Trace) -> bool:
     )
 
 
+def uneven(blocked: Trace, working: Trace) -> bool:
+    """Whether both are answered, for another TTL each, over ways that differ: they can't be compared."""
+    path, beside = _Path(blocked), _Path(working)
+    if path.distance is None or beside.distance is None or path.distance == beside.distance:
+        return False
+    return not _together(path, beside, min(path.distance, beside.distance) - 1)
+
+
 def goes_further(trace: Trace, other: Trace) -> bool:
     """Whether a trace shows its probes to have come further than those of another to the same port."""
 
@@ -468,7 +477,8 @@ class _Judgement:
         path, beside = self.path, self.beside
         if not any(ttl >= distance for ttl in beside.routers) or (beside.distance is not None and beside.distance <= distance):
             return None
-        if any(ttl < distance for ttl in self.differences):
+        if not _together(path, beside, distance - 1):
+            self.notes.append(f"{self.other} takes another way, which tells nothing of who answers {self.name}.")
             return None
         straight = distance == path.first == 1 or (distance - 1 in path.routers and distance - 1 in beside.routers)
         mine, others = _way_back(path.answer_ttl), _way_back(beside.answer_ttl)

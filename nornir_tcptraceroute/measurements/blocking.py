@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..analysis.blocking import PAIRS, Block, doubtful, goes_further, locate_block, with_notes
+from ..analysis.blocking import PAIRS, Block, doubtful, goes_further, locate_block, uneven, with_notes
 from ..probe.errors import OptionError, ProbeError
 from ..probe.options import PARAMETERS, TraceOptions
 from ..probe.records import Trace
@@ -20,6 +20,8 @@ Measure = Callable[[Sequence[TraceOptions]], Sequence[Trace | ProbeError]]
 _TRIES, _ROUNDS = 4, 2
 #: Source ports are chosen above those that need a privilege.
 _LOWEST_PORT, _HIGHEST_PORT = 1024, 65535
+#: Verdicts that leave it open whether another trace of the working port tells more.
+_OPEN = {"paths_differ", "incomplete", "too_few_answers", "nothing_works"}
 #: How far beyond the destination a trace is repeated.
 _BEYOND = 2
 
@@ -110,7 +112,7 @@ class _Measurement:
             (working,) = self._must([self._beside])
         block = locate_block(blocked, working)
         notes: list[str] = []
-        if block.reason == "paths_differ":
+        if block.reason == "paths_differ" or uneven(blocked, working):
             working, block = self._on_the_same_way(blocked, working, block)
         if block.verdict == "dropped" and block.likely is not None and block.likely.role == "vantage":
             return BlockMeasurement(block, blocked, working)
@@ -168,7 +170,7 @@ class _Measurement:
                 if isinstance(outcome, ProbeError) or outcome.address != blocked.address:
                     continue
                 found = locate_block(blocked, outcome)
-                if found.reason not in {"paths_differ", "incomplete", "too_few_answers", "nothing_works"}:
+                if found.reason not in _OPEN and not uneven(blocked, outcome):
                     return outcome, found
         return working, block
 

@@ -23,6 +23,7 @@ from nornir_tcptraceroute.analysis.blocking import (
     goes_further,
     locate_block,
     locate_block_in_records,
+    uneven,
 )
 from nornir_tcptraceroute.analysis.tcp_answers import open_answer
 from nornir_tcptraceroute.measurements import measure_block
@@ -304,6 +305,43 @@ def test_the_same_way_back_is_the_same_host() -> None:
     assert "5432 is answered for TTL 5, 443 for 6: the ways differ." in block.notes
 
 
+def test_equal_paths_that_meet_again_before_the_substitute_are_no_obstacle() -> None:
+    answered = take(answered_behind(PATH, 4, "closed"), BLOCKED)
+    block = locate_block(answered, elsewhere(GOOD, [2]))
+    assert (block.verdict, *places(block)) == ("substituted", 4, 5, 4)
+    # Where they don't, the two can't be compared.
+    apart = elsewhere(GOOD, [4, 5])
+    assert locate_block(answered, apart).verdict == "closed"
+    assert [uneven(answered, working) for working in (GOOD, apart)] == [False, True]
+
+
+def test_an_answer_that_comes_from_further_behind_silent_hops_proves_nothing() -> None:
+    path = path_of(6, [3])
+    answered = take(answered_behind(path, 3, "closed"), BLOCKED, longer=5)
+    assert locate_block(answered, take(path, WORKING)).verdict == "closed"
+    assert locate_block(take(answered_behind(path, 3, "closed"), BLOCKED), take(path, WORKING)).verdict == "substituted"
+
+
+def test_the_same_router_at_another_distance_shows_another_way() -> None:
+    def named(hop: Hop, address: str | None) -> Hop:
+        known = (address,) if address else ()
+        told = tuple(replace(one, address=address) if address else Reply(one.query, "timeout") for one in hop.replies)
+        return replace(hop, address=address, addresses=known, replies=told)
+
+    first, second, third, *rest = GOOD.hops
+    longer = replace(GOOD, hops=(first, named(second, None), named(third, router_address(4, 2)), *rest))
+    assert locate_block(take(dropped_behind(PATH, 2), BLOCKED), longer).reason == "paths_differ"
+
+
+def test_what_may_be_another_way_back_is_no_doubt() -> None:
+    blocked, working = take(replace(PATH, port="closed"), BLOCKED, longer=-1), GOOD
+    assert doubtful(blocked, working)
+    assert not doubtful(blocked, elsewhere(working, [5]))
+    last = working.hops[4]
+    back = replace(last, replies=tuple(replace(reply, reply_ttl=59) for reply in last.replies))
+    assert not doubtful(blocked, replace(working, hops=(*working.hops[:4], back, working.hops[5])))
+
+
 # A thousand pairs of traces through random networks.
 
 
@@ -500,6 +538,23 @@ def test_another_way_is_tried_again_until_one_is_shared() -> None:
     ports = [request.source_port for request in script.asked[1]]
     assert len(set(ports)) == 4
     assert DROPPED.source_port not in ports
+
+
+def test_a_way_of_another_length_is_tried_again_too() -> None:
+    answered = take(answered_behind(PATH, 4, "closed"), BLOCKED)
+    script = Script([answered, elsewhere(GOOD, [4, 5])], [elsewhere(GOOD, [4])] * 2 + [GOOD] * 2)
+    found = measure_block(ASKED, script, working_port=WORKING)
+    assert (found.block.verdict, found.working) == ("substituted", GOOD)
+
+
+def test_a_doubt_takes_three_further_pairs() -> None:
+    doubted = take(replace(PATH, port="closed"), BLOCKED, longer=-1)
+    script = Script([doubted, GOOD], [doubted, GOOD] * 3)
+    found = measure_block(ASKED, script, working_port=WORKING)
+    assert found.block.verdict == "substituted"
+    assert len({request.source_port for request in script.asked[1]}) == 6
+    script = Script([doubted, GOOD], [doubted, GOOD] * 2 + [ProbeError("in use"), GOOD])
+    assert measure_block(ASKED, script, working_port=WORKING).block.verdict == "closed"
 
 
 def test_by_ack_the_very_flow_is_tried_first() -> None:
