@@ -600,3 +600,56 @@ def test_a_record_that_was_explained_keeps_what_others_found() -> None:
     assert explained.hops[0].notes[0] == "core1, in dc1"
     assert (explained.hops[0].network, explained.hops[0].device) == (EXAMPLE.hops[0].network, "core1")
     assert Modification("source", "192.0.2.10", "203.0.113.9", None) in (explained.hops[0].modified or ())
+
+
+def test_options_that_scapy_cannot_read_are_told_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scapy.layers import inet
+
+    from nornir_tcptraceroute.analysis import evidence
+
+    def failing(*_: object) -> None:
+        raise IndexError
+
+    monkeypatch.setattr(inet, "TCP", failing)
+    evidence._open_options.cache_clear()
+    assert evidence._open_options(bytes.fromhex("020405b40402")) == ({"option 2": "05b4", "option 4": ""}, True)
+    evidence._open_options.cache_clear()
+
+
+def test_an_option_that_stands_twice_is_told_twice_and_an_impossible_one_ends_the_list() -> None:
+    twice = tcp_bytes(20, bytes.fromhex("020405b4020405b401030307"))
+    assert found(traced(from_hop(3, twice), **LINUX)) == [
+        (3, "tcp_options", WITHOUT_TIMESTAMP, "mss again 1460, window-scale 7", 2)
+    ]
+    # One that claims more bytes than there are hides what stands behind it.
+    broken = from_hop(3, tcp_bytes(SACK_AT, b"\x04\x30"))
+    assert found(traced(broken, **LINUX)) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"port": 0},
+        {"address": "nowhere"},
+        {"source": "%"},
+        {"probe": replace(traced(tos=184).probe, length=39)},
+        {"probe": replace(traced(tcp_options="linux", tos=184).probe, length=50)},
+    ],
+    ids=str,
+)
+def test_what_no_probe_of_ours_can_have_sent_is_compared_as_far_as_it_is_known(changes: dict[str, Any]) -> None:
+    trace = replace(traced(from_hop(4, tos(0)), tos=184), **changes)
+    assert (4, "dscp", "46", "0", 3) in found(trace)
+
+
+def test_packets_that_are_none_are_passed_over() -> None:
+    trace = traced(from_hop(4, tos(0)), tos=184, evidence="all")
+    assert trace.packets is not None
+    for data in (
+        "!",
+        "AAAA",
+        b64encode(b"\x45" + bytes(19)).decode(),
+        b64encode(b"\x45\0\0\x18" + bytes(5) + b"\6" + bytes(14)).decode(),
+    ):
+        broken = tuple(replace(packet, data=data) for packet in trace.packets)
+        assert found(replace(trace, packets=broken)) == [(4, "dscp", "46", "0", 3)]
