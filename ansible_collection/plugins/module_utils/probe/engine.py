@@ -43,11 +43,30 @@ _CLOCK_STEP = 0.0005
 #: A stamp older than this, in seconds, is not believed.
 _OLDEST_STAMP = 10.0
 
+#: So many random bytes are asked for at once.
+_RANDOM_POOL = 4096
 #: So many probes at most leave before what has arrived is read.
 _SENDS = 64
 
 _FlowKey = Tuple[str, int, str, int]
 _Transport = Union[RawTransport, ConnectTransport]
+
+
+class _RandomBytes:
+    """The system's random bytes, asked for many at once: each probe takes a few."""
+
+    __slots__ = ("_at", "_pool")
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._at = 0
+
+    def __call__(self, size: int) -> bytes:
+        if self._at + size > len(self._pool):
+            self._pool, self._at = os.urandom(max(size, _RANDOM_POOL)), 0
+        taken = self._pool[self._at : self._at + size]
+        self._at += size
+        return taken
 
 
 class _Added(NamedTuple):
@@ -82,6 +101,7 @@ class Running:
         transport: _Transport,
         on_trace: Callable[[Trace], None],
         on_event: Optional[Callable[[Event], None]],
+        entropy: Callable[[int], bytes],
     ) -> None:
         self.flow = flow
         self.transport = transport
@@ -95,7 +115,7 @@ class Running:
         )
         self.began = monotonic - wall % 1_000_000 / 1e9
         endpoints = Endpoints(flow.family, flow.source, flow.source_port, flow.address, flow.options.port)
-        label_and_timestamp = int.from_bytes(os.urandom(8), "big")
+        label_and_timestamp = int.from_bytes(entropy(8), "big")
         options = flow.options
         if isinstance(transport, ConnectTransport):
             options = replace(options, wait=min(options.wait, connect.LONGEST_WAIT))
@@ -109,7 +129,12 @@ class Running:
             timestamp=label_and_timestamp >> 32,
         )
         self.tracer = Tracer(
-            options, endpoints, builder, watched=on_event is not None, separate=isinstance(transport, ConnectTransport)
+            options,
+            endpoints,
+            builder,
+            entropy=entropy,
+            watched=on_event is not None,
+            separate=isinstance(transport, ConnectTransport),
         )
         self.pending: Optional[Probe] = None
         self.queued = False
@@ -167,6 +192,7 @@ class Engine:
         self._ready: Deque[Running] = deque()
         self._sent: List[Running] = []
         self._pacing = Pacing(rate)
+        self._entropy = _RandomBytes()
         self._vantage = safe_name(socket.gethostname())
         self._clock_offset = self._wall_minus_monotonic()
 
@@ -328,7 +354,7 @@ class Engine:
             # It stays there until it is open: who closes the engine closes it as well.
             flow, on_trace, on_event = self._inbox[0]
             transport = self._transport(flow)
-            running = Running(flow, transport, on_trace, on_event)
+            running = Running(flow, transport, on_trace, on_event, self._entropy)
             self._inbox.popleft()
             self._running[flow] = running
             self._pacing.begin(flow.address)

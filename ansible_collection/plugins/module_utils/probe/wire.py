@@ -121,10 +121,10 @@ def checksum(data: bytes, initial: int = 0) -> int:
     """
     if len(data) % 2:
         data += b"\0"
-    total: int = initial + sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    # As one number to the base 65536, its remainder by 65535 is the sum of its digits with all carries brought around
+    # (RFC 1071 section 2), several times faster than adding them up. Of the two zeros, only nothing at all sums up to the first.
+    total = int.from_bytes(data, "big") + initial
+    return 65535 - (total % 65535 or (65535 if total else 0))
 
 
 def flag_names(bits: int) -> str:
@@ -134,8 +134,7 @@ def flag_names(bits: int) -> str:
 
 def _pseudo_sum(addresses: bytes, protocol: int, length: int) -> int:
     """The sum over the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1), not yet folded."""
-    total: int = sum(struct.unpack("!%dH" % (len(addresses) // 2), addresses))
-    return total + protocol + length
+    return int.from_bytes(addresses, "big") % 65535 + protocol + length
 
 
 def _tcp_options(kind: str, family: int, timestamp: int) -> bytes:
