@@ -56,9 +56,9 @@ def trace(request: Request) -> int:
     explanation = _explanation(request) if request.explain else None
     write_error("".join(f"{warning}\n" for warning in request.warnings))
     with _open_flow(request) as flow, Engine() as engine:
-        engine.open(flow)
+        method = engine.open(flow)
         drop_privileges()
-        _tell_plan(request, flow)
+        _tell_plan(request, flow, method)
         return _Session(request, flow, engine, document, explanation).run()
 
 
@@ -96,7 +96,7 @@ def _open_preferred(options: TraceOptions, *, reserve: bool) -> Flow:
     return open_flow(options, reserve=reserve)
 
 
-def _tell_plan(request: Request, flow: Flow) -> None:
+def _tell_plan(request: Request, flow: Flow, method: str) -> None:
     """The banner, and what goes before it."""
     options, length, headers = request.options, request.length, _header_length(flow)
     # A length that any packet exceeds is not in the options; another that these headers exceed is told of by the trace itself.
@@ -104,8 +104,10 @@ def _tell_plan(request: Request, flow: Flow) -> None:
         write_error(f"Warning: Increasing packet length to {headers} bytes\n")
     if request.debug:
         write_error(f"debug: tcptraceroute {VERSION}, options other than the defaults: {options.to_dict()}\n")
+    # Each connection of the kernel has a port of its own.
+    known_port = method == "raw" and not request.track_port
     shown_length = length if length is not None and length > headers else None
-    write_error(device_line(flow.device, flow.source, None if request.track_port else flow.source_port))
+    write_error(device_line(flow.device, flow.source, flow.source_port if known_port else None))
     write_error(
         target_line(options.destination, flow.address, options.port, _service(options.port), options.max_ttl, shown_length)
     )

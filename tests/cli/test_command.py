@@ -584,3 +584,14 @@ sys.exit(run(["--explain", "127.0.0.1"]))
     done = run([sys.executable, "-c", command], cwd=ROOT)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"tcptraceroute: --explain needs {package}, which is missing or broken .*\n", done.stderr)
+
+
+def test_without_privilege_it_measures_by_connections_and_says_so(ports: Lab, ours: list[str]) -> None:
+    done = ports.run("client", [*ours, "-n", "server.lab"], capabilities=False)
+    assert done.returncode == 0
+    assert "[open]" in done.stdout.splitlines()[-1]
+    device, _, warning = done.stderr.splitlines()
+    # Each connection has a port of its own.
+    assert ", port " not in device
+    assert warning.startswith("Warning: Measured by connections")
+    assert "CAP_NET_RAW" in warning

@@ -202,14 +202,17 @@ class Engine:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def open(self, flow: Flow) -> None:
+    def open(self, flow: Flow) -> str:
         """Open what the trace of a flow needs, once; ``run`` opens what is missing, this is for who drops privileges before.
+
+        Returns:
+            The method that the trace will be measured by, ``raw`` or ``connect``.
 
         Raises:
             PrivilegeError: the process lacks CAP_NET_RAW, and the trace can't do without.
             TransportError: the system refused for another reason.
         """
-        self._transport(flow)
+        return _method(self._transport(flow))
 
     def _transport(self, flow: Flow) -> _Transport:
         method, family = flow.options.method, flow.family
@@ -538,12 +541,16 @@ class Engine:
             tracer.record(
                 vantage=self._vantage,
                 interface=flow.interface,
-                method=connect.METHOD if isinstance(transport, ConnectTransport) else raw.METHOD,
+                method=_method(transport),
                 started_at=running.started_at,
                 began=running.began,
                 warnings=_warnings(running),
             )
         )
+
+
+def _method(transport: _Transport) -> str:
+    return connect.METHOD if isinstance(transport, ConnectTransport) else raw.METHOD
 
 
 def _warnings(running: Running) -> Tuple[str, ...]:
