@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ("OURS", "Answers", "Tool", "installed", "of_record", "ours")
+__all__ = ("OURS", "SCAPY", "Answers", "Tool", "installed", "of_record", "ours", "read_lines", "read_scamper")
 
 #: What a tool says of a path: for each TTL, address and round trip in milliseconds of each answer (None where it says none).
 Answers = dict[int, list[tuple[str, float | None]]]
@@ -57,7 +57,7 @@ def of_record(trace: dict[str, Any]) -> Answers:
     }
 
 
-def _lines(output: str) -> Answers:
+def read_lines(output: str) -> Answers:
     """`traceroute` and the classic tool: a line for each hop, an address where it changes, a time for each answer."""
     answers: Answers = {}
     for line in output.splitlines():
@@ -74,7 +74,8 @@ def _lines(output: str) -> Answers:
     return answers
 
 
-def _scamper(output: str) -> Answers:
+def read_scamper(output: str) -> Answers:
+    """Scamper's JSON, one object a line."""
     answers: Answers = {}
     for line in output.splitlines():
         record = json.loads(line)
@@ -111,7 +112,7 @@ OURS = ours()
 def _peers() -> Iterator[tuple[str, Tool]]:
     yield (
         "tcptraceroute.mt",
-        Tool("tcptraceroute (classic)", lambda destination: ["tcptraceroute.mt", "-n", destination, PORT], _lines),
+        Tool("tcptraceroute (classic)", lambda destination: ["tcptraceroute.mt", "-n", destination, PORT], read_lines),
     )
     for queries in (3, 1):
         name = "traceroute -T" + (f" -q {queries}" if queries != 3 else "")
@@ -120,7 +121,7 @@ def _peers() -> Iterator[tuple[str, Tool]]:
             Tool(
                 name,
                 lambda destination, asked=str(queries): ["traceroute", "-T", "-n", "-q", asked, "-p", PORT, destination],
-                _lines,
+                read_lines,
                 queries,
             ),
         )
@@ -129,7 +130,7 @@ def _peers() -> Iterator[tuple[str, Tool]]:
         Tool(
             "scamper -p 1000 -q 3 -Q",
             lambda destination: ["scamper", "-p", "1000", "-O", "json", "-I", f"trace -P tcp -d {PORT} -q 3 -Q {destination}"],
-            _scamper,
+            read_scamper,
         ),
     )
     yield (
