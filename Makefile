@@ -20,6 +20,7 @@ help:
 demo: $(VENV)/installed-demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" nornir-tcptraceroute lab up demo -- sh examples/demo.sh
 	@PATH="$(CURDIR)/$(BIN):$$PATH" nornir-tcptraceroute lab up fleet -- sh examples/demo_fleet.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" nornir-tcptraceroute lab up demo -- sh examples/demo_checks.sh
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)

@@ -59,15 +59,18 @@ class ProvenPath:
         routers: every address that answered on the way, by TTL.
         end: TTL up to which the path is known: of the last router before the destination, or of the last that answered.
         whole: whether the path ends there, because the destination comes next or because a router refused to pass anything on.
+        passed: the highest TTL that a router counted down to nothing; the destination lies beyond.
         silent: TTLs up to ``end`` that answered nothing or were not probed.
     """
 
     def __init__(self, trace: Trace, naming: Naming | None) -> None:
         self.trace = trace
         self.distance = trace.hops[-1].ttl if trace.reached and trace.hops else None
-        self.routers = [router for hop in trace.hops for router in _routers(hop, trace, naming)]
+        hops = _without_refusals(trace)
+        self.routers = [router for hop in hops for router in _routers(hop, trace, naming)]
         answered = [router.ttl for router in self.routers]
         self.end = max(answered, default=0) if self.distance is None else self.distance - 1
+        self.passed = max((hop.ttl for hop in hops if any(reply.kind == "time_exceeded" for reply in hop.replies)), default=0)
         self.whole = self.distance is not None or (trace.stop_reason == "unreachable" and bool(answered))
         self.silent = [ttl for ttl in range(1, self.end + 1) if ttl not in answered]
         self.named = naming is not None or any(hop.network is not None or hop.device is not None for hop in trace.hops)
@@ -109,6 +112,18 @@ class ProvenPath:
     def matching(self, operand: str) -> list[Router]:
         """The routers that an expectation names, by TTL."""
         return [router for router in self.routers if router.in_place(operand)]
+
+
+def _without_refusals(trace: Trace) -> Sequence[Hop]:
+    """The hops without the last where that only shows that the router before it passes nothing on.
+
+    Routers count down before they filter what they forward: such a one refuses what would have reached the next hop.
+    """
+    if trace.stop_reason != "unreachable" or len(trace.hops) < 2:
+        return trace.hops
+    before, last = trace.hops[-2:]
+    only_refused = all(reply.kind in {"unreachable", "timeout", "send_error"} for reply in last.replies)
+    return trace.hops[:-1] if only_refused and last.addresses and set(last.addresses) <= set(before.addresses) else trace.hops
 
 
 def _routers(hop: Hop, trace: Trace, naming: Naming | None) -> Iterator[Router]:

@@ -218,11 +218,8 @@ def _judge_routers(name: str, what: str, routers: Sequence[Router], expected: tu
 
 def _judge_min_hops(path: ProvenPath, expected: int) -> Verdict:
     if path.distance is None:
-        # The destination lies beyond every router that answered.
-        reason = (
-            f"the destination did not answer, and is at least {counted(path.end + 1)} away: the last to answer was {_last(path)}"
-        )
-        return Verdict("min_hops", "success" if path.end + 1 >= expected else "skipped", reason, expected, None)
+        reason = f"the destination is at least {counted(path.passed + 1)} away: it did not answer, and {_last(path)} was the last"
+        return Verdict("min_hops", "success" if path.passed + 1 >= expected else "skipped", reason, expected, None)
     if path.exact or path.distance < expected:
         outcome = "success" if path.distance >= expected else "failure"
         return Verdict("min_hops", outcome, f"the destination is {path.away}", expected, path.distance if path.exact else None)
@@ -231,7 +228,7 @@ def _judge_min_hops(path: ProvenPath, expected: int) -> Verdict:
 
 def _judge_max_hops(path: ProvenPath, expected: int) -> Verdict:
     if path.distance is None:
-        if path.end >= expected:
+        if path.passed >= expected:
             reason = f"the destination is more than {counted(expected)} away: {_last(path)} is still a router"
             return Verdict("max_hops", "failure", reason, expected, None)
         return Verdict("max_hops", "skipped", "the destination did not answer, so its distance is not known", expected, None)

@@ -60,6 +60,8 @@ CASES: list[tuple[str, Trace, Trace, str, list[str]]] = [
     ("never reached, seen less", path(A, B, C, end=None), path(A, B, end=None), "success", []),
     ("reached at last", path(A, B, None, end=None), path(A, B, C), "success", []),
     ("refused on the way", path(A, B, C), path(A, B, end="refused"), "skipped", []),
+    ("refused at the same place", path(A, B, B, end="refused"), path(A, B, B, end="refused"), "success", []),
+    ("refused where it went on", path(A, B, C), path(A, B, B, end="refused"), "skipped", []),
     ("begun later", path(A, B, C), path(B, C, first_ttl=2), "success", []),
     ("begun later, and others", path(A, B, C), path(X, C, first_ttl=2), "failure", [f"hop 2 is {X}, not {B}"]),
     (

@@ -29,6 +29,7 @@ WHOLE = path(A, B, C)
 SILENT_SECOND = path(A, None, C)
 FILTERED = path(A, B, None, None, end=None)
 REFUSED = path(A, B, C, end="refused")
+REFUSED_BEHIND = path(A, B, B, end="refused")
 NOTHING = path(None, None, None, end=None)
 BALANCED = path(A, (B, D), C)
 DIRECT = path()
@@ -146,11 +147,18 @@ CASES: list[tuple[Trace, dict[str, Any], str, str]] = [
     (NOTHING, {"last_hop": A}, "skipped", "no hop answered"),
     (DIRECT, {"last_hop": A}, "failure", "no router on the way"),
     (BEHIND, {"last_hop": A}, "skipped", "hops 1-4 were not probed"),
+    (REFUSED_BEHIND, {"last_hop": B}, "success", "the last router is hop 2"),
+    (REFUSED_BEHIND, {"transit": C}, "failure", "every hop answered"),
     # Distance.
     (WHOLE, {"min_hops": 4}, "success", "the destination is 4 hops away"),
     (WHOLE, {"min_hops": 5}, "failure", "4 hops"),
     (FILTERED, {"min_hops": 3}, "success", "at least 3 hops away"),
     (FILTERED, {"min_hops": 4}, "skipped", "at least 3 hops away"),
+    (REFUSED, {"min_hops": 4}, "skipped", "at least 3 hops away"),
+    (REFUSED_BEHIND, {"min_hops": 3}, "success", "at least 3 hops away"),
+    (REFUSED_BEHIND, {"min_hops": 4}, "skipped", "at least 3 hops away"),
+    (REFUSED_BEHIND, {"max_hops": 2}, "failure", "more than 2 hops away"),
+    (REFUSED_BEHIND, {"max_hops": 3}, "skipped", "its distance is not known"),
     (NOTHING, {"min_hops": 1}, "success", "at least 1 hop away"),
     (BEHIND, {"min_hops": 6}, "failure", "at most 5 hops away"),
     (BEHIND, {"min_hops": 5}, "skipped", "as the trace began there"),

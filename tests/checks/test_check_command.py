@@ -279,7 +279,7 @@ def test_an_inventory_that_is_none_is_told(tmp_path: Path) -> None:
         return done.stderr
 
     assert told() == f"{config}: can't be read: there is no such file\n"
-    config.write_text("inventory: {plugin: Nowhere}\n")
+    config.write_text("inventory: {plugin: Nowhere}\nlogging: {enabled: false}\n")
     assert told().startswith(f"{config}: this is no configuration that Nornir can use: ")
     config.write_text("inventory: [\n")
     assert told().startswith(f"{config}: this is no configuration that Nornir can use: ")
