@@ -12,16 +12,15 @@ import math
 import os
 import select
 import socket
-import threading
 import time
 from collections import deque
 from dataclasses import replace
 from itertools import count
 from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
-from .errors import PrivilegeError, TransportError
+from .errors import PrivilegeError, ProbeError, TransportError
 from .flow import Flow
-from .options import connect_obstacles
+from .options import TraceOptions, connect_obstacles
 from .pacing import PROCESS_RATE, Pacing
 from .privileges import explain_missing
 from .records import Trace
@@ -75,6 +74,7 @@ class _Added(NamedTuple):
     flow: Flow
     on_trace: Callable[[Trace], None]
     on_event: Optional[Callable[[Event], None]]
+    on_refused: Optional[Callable[[ProbeError], None]]
 
 
 class Running:
@@ -181,8 +181,8 @@ class Engine:
         self._inbox: Deque[_Added] = deque()
         self._withdrawn: Deque[Flow] = deque()
         self._interrupted = False
-        self._holding = threading.Lock()
-        self._holders = 0
+        # Its length counts; unlike a number with a lock, a signal handler may change it at any moment.
+        self._holders: Deque[None] = deque()
         self._running: Dict[Flow, Running] = {}
         self._by_flow: Dict[_FlowKey, Running] = {}
         self._by_port: Dict[int, Running] = {}
@@ -212,14 +212,30 @@ class Engine:
             PrivilegeError: the process lacks CAP_NET_RAW, and the trace can't do without.
             TransportError: the system refused for another reason.
         """
-        return _method(self._transport(flow))
+        return self.prepare(flow.options, flow.family)
 
-    def _transport(self, flow: Flow) -> _Transport:
-        method, family = flow.options.method, flow.family
+    def prepare(self, options: TraceOptions, family: int) -> str:
+        """As ``open``, for a flow that is to be opened later.
+
+        Arguments:
+            options: what is asked.
+            family: the IP version that it may turn out to have, 4 or 6.
+        """
+        return _method(self._transport(options, family))
+
+    @property
+    def rate(self) -> float:
+        """Probes per second of all traces together; infinite is no limit. May be changed at any time, from any thread."""
+        return self._pacing.process.rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self._pacing.change(rate)
+
+    def _transport(self, options: TraceOptions, family: int) -> _Transport:
+        method = options.method
         known = self._transports.get((method, family))
-        if known is not None and not (
-            method == "auto" and isinstance(known, ConnectTransport) and connect_obstacles(flow.options)
-        ):
+        if known is not None and not (method == "auto" and isinstance(known, ConnectTransport) and connect_obstacles(options)):
             return known
         if method == "connect":
             transport: _Transport = self._open_connect(family)
@@ -227,7 +243,7 @@ class Engine:
             try:
                 transport = self._open_raw(family)
             except PrivilegeError:
-                if method == "raw" or connect_obstacles(flow.options):
+                if method == "raw" or connect_obstacles(options):
                     raise
                 transport = self._open_connect(family)
         self._transports[method, family] = transport
@@ -265,26 +281,31 @@ class Engine:
         os.close(self._wake_read)
         os.close(wake_write)
 
-    def add(self, flow: Flow, on_trace: Callable[[Trace], None], on_event: Optional[Callable[[Event], None]] = None) -> None:
+    def add(
+        self,
+        flow: Flow,
+        on_trace: Callable[[Trace], None],
+        on_event: Optional[Callable[[Event], None]] = None,
+        on_refused: Optional[Callable[[ProbeError], None]] = None,
+    ) -> None:
         """Begin a trace; from any thread. The engine closes the flow when the trace has ended.
 
         Arguments:
             flow: from ``open_flow``.
             on_trace: called with the record when the trace has ended.
             on_event: called with each event of the trace.
+            on_refused: called where no socket could be had for the trace; without it, ``run`` raises the problem.
         """
-        self._inbox.append(_Added(flow, on_trace, on_event))
+        self._inbox.append(_Added(flow, on_trace, on_event, on_refused))
         self._wake()
 
     def hold(self) -> None:
         """Have ``run`` go on although there is nothing to do, until ``release``: more is going to be added. From any thread."""
-        with self._holding:
-            self._holders += 1
+        self._holders.append(None)
 
     def release(self) -> None:
-        """Undo one ``hold``; from any thread."""
-        with self._holding:
-            self._holders -= 1
+        """Undo one ``hold``; from any thread or a signal handler."""
+        self._holders.pop()
         self._wake()
 
     def withdraw(self, flow: Flow) -> None:
@@ -355,8 +376,16 @@ class Engine:
         """Begin what was added, and end what was withdrawn."""
         while self._inbox:
             # It stays there until it is open: who closes the engine closes it as well.
-            flow, on_trace, on_event = self._inbox[0]
-            transport = self._transport(flow)
+            flow, on_trace, on_event, on_refused = self._inbox[0]
+            try:
+                transport = self._transport(flow.options, flow.family)
+            except ProbeError as problem:
+                if on_refused is None:
+                    raise
+                self._inbox.popleft()
+                flow.close()
+                on_refused(problem)
+                continue
             running = Running(flow, transport, on_trace, on_event, self._entropy)
             self._inbox.popleft()
             self._running[flow] = running

@@ -6,7 +6,9 @@ from __future__ import annotations
 import math
 from typing import Dict, List, Optional
 
-__all__ = ("DESTINATION_RATE", "PROCESS_RATE", "Pacer", "Pacing")
+from .errors import OptionError
+
+__all__ = ("DESTINATION_RATE", "PROCESS_RATE", "UNLIMITED", "Pacer", "Pacing", "read_rate")
 
 #: Probes per second, and how many may leave at once: of the process, and to one destination.
 PROCESS_RATE, PROCESS_BURST = 5000.0, 256
@@ -14,6 +16,34 @@ DESTINATION_RATE, DESTINATION_BURST = 500.0, 64
 #: The first hops are the same routers for all traces of a process. Each of these TTLs gets at most this share of the process's
 #: rate, so that a router's limit of ICMP errors (1000 a second in older Linux) does not read as loss.
 NEAR_HOPS, NEAR_SHARE, NEAR_BURST = 4, 0.2, 128
+
+#: The word for no limit, where no number can say it; and the highest number that is a limit.
+UNLIMITED, HIGHEST_RATE = "unlimited", 1_000_000
+_LONGEST_RATE = 32
+
+
+def read_rate(value: object) -> float:
+    """Read the rate of the process, as a program's argument, a playbook or JSON may say it.
+
+    Arguments:
+        value: probes per second, 1..1000000, as a number or its text; ``unlimited`` or infinity for no limit.
+
+    Raises:
+        OptionError: it is none of these.
+    """
+    if value == UNLIMITED:
+        return math.inf
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        text = str(value)
+        try:
+            rate = float(value) if len(text) <= _LONGEST_RATE and text.isascii() and "_" not in text else math.nan
+        except ValueError:
+            rate = math.nan
+        if 1 <= rate <= HIGHEST_RATE or (rate == math.inf and not isinstance(value, str)):
+            return rate
+    raise OptionError(
+        ["rate: {} is not between 1 and {} probes per second, nor '{}'".format(ascii(value)[:80], HIGHEST_RATE, UNLIMITED)]
+    )
 
 
 class Pacer:
@@ -60,6 +90,12 @@ class Pacing:
         self._near = [Pacer(rate * NEAR_SHARE, NEAR_BURST) for _hop in range(NEAR_HOPS)]
         self._destinations: Dict[str, Pacer] = {}
         self._traces: Dict[str, int] = {}
+
+    def change(self, rate: float) -> None:
+        """Have another rate from now on."""
+        self.process.rate = rate
+        for hop in self._near:
+            hop.rate = rate * NEAR_SHARE
 
     def begin(self, address: str) -> None:
         """A trace to this destination begins."""
