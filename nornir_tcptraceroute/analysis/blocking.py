@@ -25,9 +25,9 @@ __all__ = (
     "Place",
     "doubtful",
     "goes_further",
+    "incomparable",
     "locate_block",
     "locate_block_in_records",
-    "uneven",
     "with_notes",
 )
 
@@ -326,10 +326,10 @@ def doubtful(blocked: Trace, working: Trace) -> bool:
     )
 
 
-def uneven(blocked: Trace, working: Trace) -> bool:
-    """Whether both are answered, for another TTL each, over ways that differ: they can't be compared."""
+def incomparable(blocked: Trace, working: Trace) -> bool:
+    """Whether both are answered, and the ways there differ up to the nearer of the two, so that the answers can't be compared."""
     path, beside = _Path(blocked), _Path(working)
-    if path.distance is None or beside.distance is None or path.distance == beside.distance:
+    if path.distance is None or beside.distance is None:
         return False
     return not _together(path, beside, min(path.distance, beside.distance) - 1)
 
@@ -400,12 +400,18 @@ class _Judgement:
                 f"{self.other} is answered for TTL {self.beside.distance} already, and {self.name} for TTL {distance}: "
                 f"two hosts or routers answer under {self.address}."
             )
+        apart = incomparable(self.path.trace, self.beside.trace)
+        if apart:
+            self.notes.append(
+                f"{self.other} takes another way (equal-cost paths), so the answer to {self.name} could not be compared."
+            )
         state = self.path.trace.port_state
         if state == "open":
             return self._say("open", f"{self.name} is open at {self.address}: nothing blocks it")
         if state == "closed":
+            whose = "a RST that may be" if apart or self.beside.distance is None else "a RST of"
             return self._say(
-                "closed", f"{self.name} is closed at {self.address}, which refuses it by its own RST: nothing blocks it"
+                "closed", f"{self.name} is closed at {self.address}, which refuses it by {whose} its own: nothing blocks it"
             )
         return self._unknown("incomplete", f"{self.address} answers with {answer.tcp_flags}, which tells neither open nor closed")
 
@@ -478,7 +484,6 @@ class _Judgement:
         if not any(ttl >= distance for ttl in beside.routers) or (beside.distance is not None and beside.distance <= distance):
             return None
         if not _together(path, beside, distance - 1):
-            self.notes.append(f"{self.other} takes another way, which tells nothing of who answers {self.name}.")
             return None
         straight = distance == path.first == 1 or (distance - 1 in path.routers and distance - 1 in beside.routers)
         mine, others = _way_back(path.answer_ttl), _way_back(beside.answer_ttl)
@@ -640,9 +645,10 @@ class _Judgement:
             self.notes.append(f"What {listed} answered does not tell more.")
         likely = self._likely_dropper(passes, far)
         where = f"before {far.text}" if passes is None else f"between {passes.text} and {far.text}"
-        return self._say(
-            "dropped", f"{self._success()}; {self.name} is dropped silently {where}", passes=passes, blocks=far, likely=likely
-        )
+        # Of a router's answers only a filter that reads quotes could take those for one port; the destination's have that port.
+        back = ", or its answers on the way back" if far.role == "destination" else ""
+        sentence = f"{self._success()}; {self.name} is dropped silently {where}{back}"
+        return self._say("dropped", sentence, passes=passes, blocks=far, likely=likely)
 
     def _likely_dropper(self, passes: Place | None, far: Place) -> Place | None:
         if passes is None:
@@ -653,7 +659,10 @@ class _Judgement:
         if far.ttl != passes.ttl + 1:
             return None
         if far.role == "destination":
-            self.notes.append(f"Either {passes.text} drops what it forwards, or the destination's own filter what arrives.")
+            self.notes.append(
+                f"Either {passes.text} drops what it forwards, or the destination ignores what arrives, or a router on the way "
+                "back drops the answers."
+            )
             return None
         self.notes.append(
             f"Most likely {passes.text} drops what it forwards, as such a router still answers for its own TTL; "

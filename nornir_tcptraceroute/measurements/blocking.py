@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..analysis.blocking import PAIRS, Block, doubtful, goes_further, locate_block, uneven, with_notes
+from ..analysis.blocking import PAIRS, Block, doubtful, goes_further, incomparable, locate_block, with_notes
 from ..probe.errors import OptionError, ProbeError
+from ..probe.library import trace
 from ..probe.options import PARAMETERS, TraceOptions
 from ..probe.records import Trace
 
-__all__ = ("BlockMeasurement", "Measure", "block_requests", "measure_block")
+__all__ = ("BlockMeasurement", "Measure", "block_requests", "measure_block", "measure_here")
 
 #: Takes traces at the same time; gives for each request the trace, or why there is none, in whatever order.
 Measure = Callable[[Sequence[TraceOptions]], Sequence[Trace | ProbeError]]
@@ -75,7 +77,20 @@ def block_requests(options: TraceOptions, working_port: Any) -> tuple[TraceOptio
     return blocked, replace(blocked, port=working_port)
 
 
-def measure_block(options: TraceOptions, measure: Measure, *, working_port: Any = None) -> BlockMeasurement:
+def measure_here(requests: Sequence[TraceOptions]) -> list[Trace | ProbeError]:
+    """Take traces from this host at the same time, each in a thread of its own."""
+
+    def measure(request: TraceOptions) -> Trace | ProbeError:
+        try:
+            return trace(request)
+        except ProbeError as error:
+            return error
+
+    with ThreadPoolExecutor(len(requests)) as threads:
+        return list(threads.map(measure, requests))
+
+
+def measure_block(options: TraceOptions, measure: Measure = measure_here, *, working_port: Any = None) -> BlockMeasurement:
     """Trace a port beside one that works, and tell where it is blocked.
 
     Both traces are taken at the same time, unless a source port is asked for, which only one at a time can have. Where they turn
@@ -85,7 +100,7 @@ def measure_block(options: TraceOptions, measure: Measure, *, working_port: Any 
 
     Arguments:
         options: of the trace to the port in question.
-        measure: takes the traces.
+        measure: takes the traces; by default they are taken from this host.
         working_port: a port that works, 1..65535; None asks the same port by ACK.
 
     Returns:
@@ -112,7 +127,7 @@ class _Measurement:
             (working,) = self._must([self._beside])
         block = locate_block(blocked, working)
         notes: list[str] = []
-        if block.reason == "paths_differ" or uneven(blocked, working):
+        if block.reason == "paths_differ" or incomparable(blocked, working):
             working, block = self._on_the_same_way(blocked, working, block)
         if block.verdict == "dropped" and block.likely is not None and block.likely.role == "vantage":
             return BlockMeasurement(block, blocked, working)
@@ -170,7 +185,7 @@ class _Measurement:
                 if isinstance(outcome, ProbeError) or outcome.address != blocked.address:
                     continue
                 found = locate_block(blocked, outcome)
-                if found.reason not in _OPEN and not uneven(blocked, outcome):
+                if found.reason not in _OPEN and not incomparable(blocked, outcome):
                     return outcome, found
         return working, block
 

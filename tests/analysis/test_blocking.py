@@ -21,9 +21,9 @@ from nornir_tcptraceroute.analysis.blocking import (
     Block,
     doubtful,
     goes_further,
+    incomparable,
     locate_block,
     locate_block_in_records,
-    uneven,
 )
 from nornir_tcptraceroute.analysis.tcp_answers import open_answer
 from nornir_tcptraceroute.measurements import measure_block
@@ -312,7 +312,7 @@ def test_equal_paths_that_meet_again_before_the_substitute_are_no_obstacle() -> 
     # Where they don't, the two can't be compared.
     apart = elsewhere(GOOD, [4, 5])
     assert locate_block(answered, apart).verdict == "closed"
-    assert [uneven(answered, working) for working in (GOOD, apart)] == [False, True]
+    assert [incomparable(answered, working) for working in (GOOD, apart)] == [False, True]
 
 
 def test_an_answer_that_comes_from_further_behind_silent_hops_proves_nothing() -> None:

@@ -31,7 +31,7 @@ def ports(lab: Callable[[str], Lab]) -> Lab:
 
 CASES = [
     (80, "79", 0, "80 is open at {server}: nothing blocks it"),
-    (79, "80", 0, "79 is closed at {server}, which refuses it by its own RST: nothing blocks it"),
+    (79, "80", 0, "79 is closed at {server}, which refuses it by a RST of its own: nothing blocks it"),
     (81, "80", 1, "80 reaches {server}; 81 is dropped silently between hop 2 ({firewall}) and hop 3 ({r3})"),
     (
         82,

@@ -26,7 +26,7 @@ target: server
 hosts:
   client:
   server:
-    services: [80, 96]
+    services: [80, 96, 101]
     firewall:
       - {port: 90, do: drop}
       - {port: 91, do: port-unreachable}
@@ -69,6 +69,10 @@ table inet blocking { chain output { type filter hook output priority 0; tcp dpo
 """,
     "r3": """
 table inet blocking { chain arriving { type filter hook prerouting priority -300; tcp dport 94 drop; }; }
+table inet rejecting {
+  chain arriving { type filter hook prerouting priority 0; tcp dport 100 reject with icmpx admin-prohibited; }
+}
+table inet answers { chain passing { type filter hook forward priority 0; tcp sport 101 drop; }; }
 """,
     "firewall": """
 table inet blocking {
@@ -117,6 +121,8 @@ CASES = [
     Case(93, "dropped", (4, 5, None), "is dropped silently between hop 4 ("),
     Case(94, "dropped", (2, 3, 2), "else hop 3 (", nft=True),
     Case(95, "dropped", (None, 0, 0), "is dropped by the vantage itself", nft=True),
+    Case(100, "rejected", (2, 3, 3), "communication administratively prohibited", nft=True),
+    Case(101, "dropped", (4, 5, None), "or its answers on the way back", nft=True),
     Case(97, "substituted", (1, 2, 2), "SYN/ACK", nft=True),
     Case(98, "substituted", (1, 2, 2), "SYN/ACK", nft=True),
     Case(1000, "rejected", (1, 2, 2), "network unreachable (ICMP type 3 code 0)", (4,)),
@@ -225,6 +231,49 @@ def test_where_nothing_works_beside_it_nothing_is_claimed(network: Lab, family: 
     assert "90 comes as far as hop 4 (" in told["sentence"]
     status, told = locate(network, "server", 90, family, "--working", "93")
     assert (status, told["verdict"], told["reason"]) == (3, "unknown", "nothing_works"), told["sentence"]
+
+
+FORKED = """
+description: Ways of one and of two routers that the flows share, and a firewall behind them
+vantage: client
+target: server
+hosts:
+  client:
+  server: {services: [80]}
+routers:
+  fork: {multipath: true}
+  a1:
+  b1:
+  b2:
+  firewall:
+    firewall:
+      - {port: [9001, 9002, 9003, 9004], do: drop}
+      - {port: [9005, 9006, 9007, 9008], do: reset}
+  last:
+links:
+  - [client, fork]
+  - {between: [fork, a1, firewall], cost: 3}
+  - {between: [fork, b1, b2, firewall], cost: 2}
+  - [firewall, last, server]
+"""
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_flows_that_go_different_ways_are_brought_together(lab: LabFactory, family: int) -> None:
+    here = lab(FORKED)
+    firewall, last = here.truth.addresses("firewall", family), here.truth.addresses("last", family)
+    told = []
+    for port in range(9001, 9009):
+        _status, verdict = locate(here, "server", port, family, "--working", "80", "--max-ttl", "9")
+        told.append(verdict["verdict"])
+        if verdict["verdict"] in {"unknown", "closed"}:
+            assert any("another way" in text for text in (verdict["sentence"], *verdict["notes"])), verdict["sentence"]
+            continue
+        assert verdict["verdict"] == ("dropped" if port < 9005 else "substituted"), verdict["sentence"]
+        assert verdict["likely"]["address"] in firewall
+        assert verdict["blocks"]["address"] in last
+    # One working trace in two goes the same way, and nine are taken at most.
+    assert told.count("unknown") + told.count("closed") <= 1
 
 
 CLEAN = ["chain", "silent", "ratelimit", "ecmp", "demo", "loss"]

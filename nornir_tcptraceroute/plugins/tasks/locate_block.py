@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from ...analysis import Naming, label
-from ...measurements.blocking import BlockMeasurement, block_requests, measure_block
+from ...measurements.blocking import BlockMeasurement, block_requests, measure_block, measure_here
 from ...probe.errors import OptionError, ProbeError
-from ...probe.library import trace
 from ...probe.options import PARAMETERS, TraceOptions
 from ...probe.plan import plan
 from ...probe.records import Trace
 from ...remote import run as remote
+from ...remote.errors import RemoteError
 from .connections import connect
 from .inventory_naming import namings_of
 from .inventory_options import TASK_OPTIONS, TaskOptions
@@ -80,7 +79,7 @@ def locate_block(
             pair = _pair(host, asked, working_port)
             if task.is_dry_run():
                 return BlockResult(host, result={"dry_run": True, "traces": _plans(task, asked, pair)})
-            measure = _from_host(task, asked) if asked.vantage == "host" else _from_controller
+            measure = _from_host(task, asked) if asked.vantage == "host" else measure_here
             outcome = measure_block(asked.requests[0], _labelled(measure, asked.naming), working_port=working_port)
     except OptionError as error:
         return BlockResult(host, error)
@@ -129,18 +128,11 @@ def _from_host(task: Task, options: TaskOptions) -> _Measure:
     return lambda requests: remote.measure(connection, requests, **settings)
 
 
-def _from_controller(requests: Sequence[TraceOptions]) -> list[Trace | ProbeError]:
-    def measure(request: TraceOptions) -> Trace | ProbeError:
-        try:
-            return trace(request)
-        except ProbeError as error:
-            return error
-
-    with ThreadPoolExecutor(len(requests)) as threads:
-        return list(threads.map(measure, requests))
-
-
 def _plans(task: Task, options: TaskOptions, requests: Sequence[TraceOptions]) -> list[dict[str, Any]]:
     if options.vantage == "controller":
         return [plan(request) for request in requests]
-    return remote.plan(connect(task, options.connection), requests, **_settings(options))
+    plans = remote.plan(connect(task, options.connection), requests, **_settings(options))
+    errors = [told["error"] for told in plans if isinstance(told.get("error"), dict)]
+    if errors:
+        raise RemoteError(str(errors[0].get("message")))
+    return plans
