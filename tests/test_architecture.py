@@ -21,7 +21,7 @@ PROBE = ROOT / "ansible_collection" / "plugins" / "module_utils" / "probe"
 ARROWS: dict[str, set[str]] = {
     "front": {"probe", "version"},
     "cli": {"checks", "reports", "measurements", "analysis", "remote", "probe", "lab", "version"},
-    "checks": {"plugins", "analysis", "remote", "probe", "version"},
+    "checks": {"plugins", "measurements", "analysis", "remote", "probe", "version"},
     "plugins": {"reports", "measurements", "analysis", "remote", "probe", "version"},
     "reports": {"probe", "version"},
     "measurements": {"analysis", "probe", "version"},

@@ -14,6 +14,7 @@ from ..analysis.baseline import Baseline
 from ..analysis.document import Document
 from ..analysis.expectations import Expectations
 from ..analysis.naming import Place, Problem
+from ..measurements.settling import Retries
 from ..probe.errors import OptionError
 from ..probe.options import PARAMETERS, TraceOptions
 
@@ -56,7 +57,7 @@ class Check:
         hosts: names of the hosts that it is measured from, in order; empty for the controller.
         expectations: None where only the baseline counts.
         baselines: path of the baseline's file by host; the controller is None. Empty where there is none.
-        retries: how often it is measured again while something is not met. delay: the pause before, in seconds.
+        retries: how often it is measured again while something is not met.
     """
 
     name: str
@@ -65,8 +66,7 @@ class Check:
     hosts: tuple[str, ...]
     expectations: Expectations | None
     baselines: Mapping[str | None, Path]
-    retries: int
-    delay: float
+    retries: Retries
 
     @property
     def vantages(self) -> tuple[str | None, ...]:
@@ -206,7 +206,7 @@ class _Reading:
         files = self._baselines(entry, place, hosts, name)
         if len(self.problems) > before or request is None:
             return None
-        return Check(name, request, options, hosts, expected, files, int(numbers["retries"]), float(numbers["delay"]))
+        return Check(name, request, options, hosts, expected, files, Retries(int(numbers["retries"]), float(numbers["delay"])))
 
     def _name(self, entry: Mapping[str, Any], place: Place, index: int) -> str:
         name = entry.get("name")

@@ -19,7 +19,7 @@ from ..probe.records import Trace
 from ..remote import run as remote
 from ..remote.errors import RemoteError
 from .check_file import Check, InventoryNames
-from .running import Outcome, settle
+from .running import Outcome, settle_checks
 
 __all__ = ("from_hosts", "inventory_names", "open_inventory")
 
@@ -87,7 +87,7 @@ def _run_on_host(task: Task, checks: Sequence[Check], judged: _Judged, told: Cal
     host = task.host.name
     mine = [check for check in checks if host in check.hosts]
     namings = Namings(task.nornir.inventory)
-    settle(
+    settle_checks(
         mine,
         lambda several: _measured(task, several, namings),
         lambda check, measured: judged(host, check, measured),

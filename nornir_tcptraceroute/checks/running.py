@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..analysis import Naming, explain, label
-from ..analysis import baseline as baselines
-from ..analysis.baseline import Baseline, Difference, baseline_verdict, compare
-from ..analysis.verdicts import Verdict, judge, unmeasured, worst
-from ..probe.errors import OptionError, ProbeError
+from ..analysis.baseline import Baseline
+from ..analysis.judgement import Judgement, judgement_of, keep_baseline
+from ..analysis.verdicts import Verdict
+from ..measurements.settling import settle
+from ..probe.errors import ProbeError
 from ..probe.library import trace
 from ..probe.records import Trace
 from .check_file import Check, CheckFile
@@ -21,13 +21,10 @@ from .check_file import Check, CheckFile
 if TYPE_CHECKING:
     from nornir.core import Nornir
 
-__all__ = ("BASELINES", "Outcome", "outcome_of", "run_checks", "settle")
+__all__ = ("Outcome", "outcome_of", "run_checks", "settle_checks")
 
-#: What is done with baselines: compared, recorded anew, or extended by what the traces show.
-BASELINES = ("compare", "record", "merge")
 #: So many checks are measured from the controller at the same time.
 MOST_THREADS = 64
-_RETRIED = {"failure", "error"}
 
 
 @dataclass(frozen=True)
@@ -37,23 +34,27 @@ class Outcome:
     Attributes:
         check: the check. host: the vantage; None for the controller.
         trace: the last one; None where nothing could be measured.
-        verdicts: of each expectation, then of the baseline.
-        difference: from the baseline; None where there is none.
+        judgement: of the expectations and the baseline.
         attempts: how often it was measured. seconds: how long all of it took.
     """
 
     check: Check
     host: str | None
     trace: Trace | None
-    verdicts: tuple[Verdict, ...]
-    difference: Difference | None
-    attempts: int
-    seconds: float
+    judgement: Judgement
+    attempts: int = 1
+    seconds: float = 0.0
 
     @property
-    def worst(self) -> str:
-        """The worst outcome of its verdicts."""
-        return worst(self.verdicts)
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Those of the judgement."""
+        return self.judgement.verdicts
+
+    @property
+    def diff(self) -> str:
+        """The difference from the baseline as a unified diff; empty where there is none."""
+        difference = self.judgement.difference
+        return difference.diff(_baseline_name(self.check, self.host)) if difference else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as JSON types."""
@@ -62,11 +63,11 @@ class Outcome:
             "vantage": self.host or "controller",
             "destination": self.check.request.destination,
             "port": self.check.request.port,
-            "outcome": self.worst,
+            "outcome": self.judgement.outcome,
             "attempts": self.attempts,
             "seconds": round(self.seconds, 3),
             "verdicts": [verdict.to_dict() for verdict in self.verdicts],
-            "diff": self.difference.diff(_baseline_name(self.check, self.host)) if self.difference else None,
+            "diff": self.diff or None,
             "trace": self.trace.to_dict() if self.trace else None,
         }
 
@@ -76,13 +77,7 @@ def _baseline_name(check: Check, host: str | None) -> str:
 
 
 def outcome_of(
-    check: Check,
-    host: str | None,
-    measured: Trace | ProbeError,
-    naming: Naming,
-    known: Mapping[Path, Baseline],
-    *,
-    compared: bool = True,
+    check: Check, host: str | None, measured: Trace | ProbeError, naming: Naming, known: Mapping[Path, Baseline]
 ) -> Outcome:
     """Judge what was measured for a check.
 
@@ -90,63 +85,37 @@ def outcome_of(
         check, host: what was measured, and from where.
         measured: the trace, or why there is none.
         naming: whose addresses are.
-        known: the baselines by path.
-        compared: whether the trace is compared with the baseline.
+        known: the baselines to compare with, by path.
     """
-    file = check.baselines.get(host) if compared else None
+    file = check.baselines.get(host)
     if isinstance(measured, Trace):
         measured = label(explain(measured), naming)
-        verdicts = judge(measured, check.expectations, naming) if check.expectations else []
-        difference = None
-        if file is not None and measured.stop_reason not in {"error", "interrupted"}:
-            difference = compare(measured, known[file])
-            verdicts.append(baseline_verdict(difference, _baseline_name(check, host)))
-        elif file is not None:
-            verdicts.append(Verdict("baseline", "error", "the trace was not completed", _baseline_name(check, host), None))
-        return Outcome(check, host, measured, tuple(verdicts), difference, 1, 0.0)
-    reason = " ".join(str(measured).split())
-    verdicts = unmeasured(check.expectations, reason) if check.expectations else []
-    if check.baselines.get(host) is not None:
-        verdicts.append(Verdict("baseline", "error", reason, _baseline_name(check, host), None))
-    return Outcome(check, host, None, tuple(verdicts), None, 1, 0.0)
+    name = _baseline_name(check, host) if file else ""
+    judgement = judgement_of(measured, check.expectations, naming, known.get(file) if file else None, name)
+    return Outcome(check, host, measured if isinstance(measured, Trace) else None, judgement)
 
 
-def settle(
+def settle_checks(
     checks: Sequence[Check],
     measure: Callable[[Sequence[Check]], Sequence[Trace | ProbeError]],
     judged: Callable[[Check, Trace | ProbeError], Outcome],
     told: Callable[[Outcome], None],
-    *,
-    now: Callable[[], float] = time.monotonic,
-    wait: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Measure checks of one vantage until each is met or has been tried as often as it may be.
+    """Measure the checks of one vantage until each is met or has been tried as often as it may be.
 
     Arguments:
-        checks: to be measured together; what is tried again is measured with what is due by then.
-        measure: takes the traces of several checks.
-        judged: judges one.
-        told: hears of each check once it is settled.
-        now, wait: clock and pause, in seconds.
+        checks: to be measured together.
+        measure: takes the traces of several checks. judged: judges one.
+        told: hears of each once it is settled.
     """
-    begun = now()
-    due = dict.fromkeys(checks, begun)
-    attempts = dict.fromkeys(checks, 0)
-    while due:
-        pause = min(due.values()) - now()
-        if pause > 0:
-            wait(pause)
-        turn = [check for check, time_ in due.items() if time_ <= now()]
-        for check, measured in zip(turn, measure(turn), strict=True):
-            attempts[check] += 1
-            outcome = judged(check, measured)
-            if outcome.worst in _RETRIED and attempts[check] <= check.retries:
-                due[check] = now() + check.delay
-                continue
-            del due[check]
-            told(
-                Outcome(check, outcome.host, outcome.trace, outcome.verdicts, outcome.difference, attempts[check], now() - begun)
-            )
+    settle(
+        checks,
+        measure,
+        judged,
+        lambda outcome: outcome.judgement.met,
+        lambda check: check.retries,
+        lambda _, outcome, attempts, seconds: told(replace(outcome, attempts=attempts, seconds=seconds)),
+    )
 
 
 def run_checks(
@@ -154,7 +123,7 @@ def run_checks(
     nornir: Nornir | None,
     told: Callable[[Outcome], None],
     *,
-    use_of_baselines: str = "compare",
+    baseline_action: str = "compare",
 ) -> list[Outcome]:
     """Run all checks of a file at the same time.
 
@@ -162,19 +131,20 @@ def run_checks(
         file: the checks.
         nornir: with the inventory's hosts; needed where a check is measured from one.
         told: hears of each outcome as it is settled, from any thread.
-        use_of_baselines: one of ``BASELINES``.
+        baseline_action: one of ``BASELINE_ACTIONS``.
 
     Returns:
         The outcomes in the order of the file and of its hosts.
     """
     found: dict[tuple[str, str | None], Outcome] = {}
+    compared = file.baselines if baseline_action == "compare" else {}
 
     def take(outcome: Outcome) -> None:
         found[outcome.check.name, outcome.host] = outcome
         told(outcome)
 
     def judged(host: str | None, check: Check, measured: Trace | ProbeError) -> Outcome:
-        return outcome_of(check, host, measured, file.naming, file.baselines, compared=use_of_baselines == "compare")
+        return outcome_of(check, host, measured, file.naming, compared)
 
     workers = [threading.Thread(target=_from_controller, args=(file.checks, judged, take), daemon=True)]
     remote = [check for check in file.checks if check.hosts]
@@ -188,9 +158,9 @@ def run_checks(
     for worker in workers:
         worker.join()
     outcomes = [found[check.name, host] for check in file.checks for host in check.vantages]
-    if use_of_baselines == "compare":
+    if baseline_action == "compare":
         return outcomes
-    return [_recorded(outcome, file.baselines, merged=use_of_baselines == "merge") for outcome in outcomes]
+    return [_with_baseline_kept(outcome, file.baselines, merged=baseline_action == "merge") for outcome in outcomes]
 
 
 def _from_controller(
@@ -208,7 +178,7 @@ def _from_controller(
                 check = next(waiting, None)
             if check is None:
                 return
-            settle([check], lambda several: [_measured(one) for one in several], lambda *pair: judged(None, *pair), told)
+            settle_checks([check], lambda several: [_measured(one) for one in several], lambda *pair: judged(None, *pair), told)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(len(checks), MOST_THREADS))]
     for thread in threads:
@@ -224,23 +194,11 @@ def _measured(check: Check) -> Trace | ProbeError:
         return error
 
 
-def _recorded(outcome: Outcome, known: Mapping[Path, Baseline], *, merged: bool) -> Outcome:
-    """Write the baseline of an outcome, where its path is known to be good."""
-    path = outcome.check.baselines.get(outcome.host)
-    if path is None or outcome.trace is None:
+def _with_baseline_kept(outcome: Outcome, known: Mapping[Path, Baseline], *, merged: bool) -> Outcome:
+    """The outcome with what became of its baseline."""
+    file = outcome.check.baselines.get(outcome.host)
+    if file is None:
         return outcome
     name = _baseline_name(outcome.check, outcome.host)
-    if outcome.worst in _RETRIED:
-        verdict = Verdict("baseline", "skipped", "it is not recorded, as not everything that is expected is met", name, None)
-    else:
-        before = known.get(path)
-        try:
-            new = baselines.merge(before, outcome.trace) if merged and before else baselines.record(outcome.trace)
-            changed = baselines.write(path, new)
-        except OptionError as error:
-            verdict = Verdict("baseline", "error", str(error), name, None)
-        else:
-            verdict = Verdict("baseline", "success", f"it is {'recorded' if changed else 'as it was'}", name, [])
-    return Outcome(
-        outcome.check, outcome.host, outcome.trace, (*outcome.verdicts, verdict), None, outcome.attempts, outcome.seconds
-    )
+    verdict = keep_baseline(file, known.get(file), outcome.trace, outcome.judgement, merged=merged, name=name)
+    return replace(outcome, judgement=Judgement((*outcome.verdicts, verdict)))

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nornir_tcptraceroute.analysis.judgement import BASELINE_ACTIONS
 from nornir_tcptraceroute.checks.check_file import CheckFile, InventoryNames, read_checks
-from nornir_tcptraceroute.checks.running import BASELINES, Outcome, run_checks
+from nornir_tcptraceroute.checks.running import Outcome, run_checks
 from nornir_tcptraceroute.probe.errors import OptionError
 from nornir_tcptraceroute.reports.junit import junit_xml
 from nornir_tcptraceroute.reports.table import printable
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write verdicts and traces as JSON")
     parser.add_argument(
         "--baselines",
-        choices=BASELINES,
+        choices=BASELINE_ACTIONS,
         default="compare",
         help="what is done with baselines: compare each trace with its own (default); record them anew; merge what the traces "
         "show into them, as other equal-cost paths. Only where all that is expected is met",
@@ -118,14 +119,14 @@ def _make_sure(target: Path) -> None:
         raise OptionError([f"{ascii(str(target))[1:-1]}: can't be written: {error.strerror}"]) from None
 
 
-def _measure(file: CheckFile, nornir: Any, use_of_baselines: str) -> list[Outcome]:
+def _measure(file: CheckFile, nornir: Any, baseline_action: str) -> list[Outcome]:
     names = [(check.name, host) for check in file.checks for host in check.vantages]
     with progress_of(names, sys.stderr) as progress:
         outcomes = run_checks(
             file,
             nornir,
-            lambda outcome: progress.settled((outcome.check.name, outcome.host), outcome.worst),
-            use_of_baselines=use_of_baselines,
+            lambda outcome: progress.settled((outcome.check.name, outcome.host), outcome.judgement.outcome),
+            baseline_action=baseline_action,
         )
     if nornir is not None:
         nornir.close_connections(on_good=True, on_failed=True)

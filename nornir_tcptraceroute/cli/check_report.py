@@ -27,9 +27,8 @@ def table_of(outcomes: Sequence[Outcome]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for outcome in outcomes:
-        text = outcome.to_dict()["diff"] if outcome.difference else ""
-        if text:
-            lines += ["", f"{printable(_title(outcome))}:", *map(printable, text.splitlines())]
+        if outcome.diff:
+            lines += ["", f"{printable(_title(outcome))}:", *map(printable, outcome.diff.splitlines())]
     return "".join(f"{line}\n" for line in [*lines, "", _summary(outcomes)])
 
 
@@ -70,7 +69,6 @@ def _suite(outcome: Outcome) -> Suite:
     request = outcome.check.request
     title = _title(outcome)
     details = plain(hop_table(outcome.trace)) if outcome.trace else ""
-    diff = outcome.to_dict()["diff"] if outcome.difference else None
     seconds = outcome.seconds / max(1, len(outcome.verdicts))
     cases = tuple(
         Case(
@@ -78,7 +76,7 @@ def _suite(outcome: Outcome) -> Suite:
             classname=title,
             outcome=verdict.outcome,
             message=verdict.reason,
-            text=f"expected: {verdict.expected}\nactual: {verdict.actual}\n{diff or ''}"
+            text=f"expected: {verdict.expected}\nactual: {verdict.actual}\n{outcome.diff}"
             if verdict.name == "baseline"
             else f"expected: {verdict.expected}\nactual: {verdict.actual}\n\n{details}",
             seconds=seconds,

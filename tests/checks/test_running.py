@@ -14,9 +14,10 @@ from nornir_tcptraceroute.analysis import Naming
 from nornir_tcptraceroute.analysis.baseline import record
 from nornir_tcptraceroute.analysis.expectations import Expectations
 from nornir_tcptraceroute.checks.check_file import Check
-from nornir_tcptraceroute.checks.running import Outcome, outcome_of, settle
+from nornir_tcptraceroute.checks.running import Outcome, outcome_of
 from nornir_tcptraceroute.cli.check import ALL_MET, NOT_MEASURED, NOT_MET, check_status
 from nornir_tcptraceroute.cli.check_report import junit_suites, table_of
+from nornir_tcptraceroute.measurements.settling import Retries, settle
 from nornir_tcptraceroute.probe.errors import ProbeError, RouteError
 from nornir_tcptraceroute.probe.options import TraceOptions
 from nornir_tcptraceroute.probe.records import Trace
@@ -32,7 +33,7 @@ MET, UNMET, UNKNOWN = path(A, B), path(A, X), path(A, None)
 
 def check(name: str = "web", *, retries: int = 0, delay: float = 5.0, baseline: bool = False, **expected: Any) -> Check:
     expectations = Expectations.from_dict(expected or {"transit": B})
-    return Check(name, REQUEST, {}, (), expectations, {None: FILE} if baseline else {}, retries, delay)
+    return Check(name, REQUEST, {}, (), expectations, {None: FILE} if baseline else {}, Retries(retries, delay))
 
 
 def judged(one: Check, measured: Trace | ProbeError) -> Outcome:
@@ -65,7 +66,16 @@ def settled(
         clock.time += lasting
         return [next(answers) for _ in several]
 
-    settle(checks, measure, judged, told.append, now=clock.now, wait=clock.wait)
+    settle(
+        checks,
+        measure,
+        judged,
+        lambda outcome: outcome.judgement.met,
+        lambda one: one.retries,
+        lambda _, outcome, attempts, seconds: told.append(replace(outcome, attempts=attempts, seconds=seconds)),
+        now=clock.now,
+        wait=clock.wait,
+    )
     assert next(answers, None) is None
     return told, measured, clock
 
@@ -85,7 +95,7 @@ def settled(
 )
 def test_a_check_is_tried_again(retries: int, turns: list[Trace | ProbeError], outcome: str, waits: list[float]) -> None:
     (told,), _, clock = settled([check(retries=retries)], *turns, lasting=2.0)
-    assert (told.worst, told.attempts, clock.waits) == (outcome, len(turns), waits)
+    assert (told.judgement.outcome, told.attempts, clock.waits) == (outcome, len(turns), waits)
     assert told.seconds == sum(waits) + 2.0 * len(turns)
 
 
