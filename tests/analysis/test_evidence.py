@@ -491,6 +491,33 @@ def test_two_ways_that_differ_are_told_once() -> None:
     assert found(replace(trace, hops=tuple(hops))) == [(3, "dscp", "46", "0", 2)]
 
 
+def test_of_several_replies_each_is_compared() -> None:
+    """The second probe of hop 3, and no other, went where the MSS is clamped."""
+    asked: list[int] = []
+
+    def change(ttl: int, probe: bytes) -> bytes:
+        asked.append(ttl)
+        clamped = asked.count(3) == 2 and ttl == 3
+        return tcp_bytes(MSS_AT, b"\x05\x78")(probe, HEADER[4]) if clamped else probe
+
+    trace = replace(traced(change, tcp_options="mss", evidence="all"), packets=None)
+    assert found(trace)[0] == (3, "mss", "1460", "1400", 2)
+
+
+def test_what_stands_behind_the_quoted_packet_is_not_the_probes() -> None:
+    for family in (4, 6):
+        assert found(traced(from_hop(3, lambda probe, _header: probe + b"junk"), family=family)) == []
+
+
+def test_flows_of_their_own_have_labels_of_their_own() -> None:
+    def change(ttl: int, probe: bytes) -> bytes:
+        return probe[:3] + bytes([ttl]) + probe[4:]
+
+    trace = traced(change, family=6)
+    assert [row[1] for row in found(trace)] == ["flow_label"] * 5
+    assert found(replace(trace, method="connect", source_port=None)) == []
+
+
 # Clean networks.
 
 
