@@ -183,6 +183,11 @@ def test_up_to_eight_extension_headers_are_taken(count: int) -> None:
     assert TraceOptions(packet=text(extended(*[(60, PADDING)] * count))).length == LENGTH_6 + 8 * count
 
 
+@pytest.mark.parametrize("options", [b"\x94\x02\x01\x01", b"\x01\x01\x94\x02", b"\x94\x04\x00\x00", b"\x00\x83\x83\x83"])
+def test_ipv4_options_are_taken_to_the_last_byte_and_up_to_the_end_of_their_list(options: bytes) -> None:
+    assert read_template(text(crafted(padding=options))).header[20:] == options
+
+
 def test_the_packet_decides_all_that_it_tells() -> None:
     options = TraceOptions(packet=text(crafted(4, source=SOURCE[4], ports=(SOURCE_PORT, PORT))))
     assert options.to_dict() == {
