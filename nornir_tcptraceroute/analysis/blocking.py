@@ -266,6 +266,16 @@ def _together(one: _Path, other: _Path, ttl: int) -> bool:
     return not any(nearest <= each <= ttl for each in _differences(one, other))
 
 
+def _flows_agree(one: _Path, other: _Path, ttl: int) -> bool:
+    """Whether what two traces show up to a TTL may be one way.
+
+    Where each probe is a flow of its own, as with connections, a trace is a mixture of all equal paths.
+    """
+    if one.trace.source_port is not None and other.trace.source_port is not None:
+        return True
+    return all(len({*one.routers.get(each, ()), *other.routers.get(each, ())}) <= 1 for each in range(1, ttl + 1))
+
+
 def _parts(trace: Trace, beside: Trace) -> tuple[str, str]:
     """What the sentence calls the two probes: their ports, or their flags where the ports are the same."""
     if trace.port != beside.port:
@@ -331,7 +341,8 @@ def incomparable(blocked: Trace, working: Trace) -> bool:
     path, beside = _Path(blocked), _Path(working)
     if path.distance is None or beside.distance is None:
         return False
-    return not _together(path, beside, min(path.distance, beside.distance) - 1)
+    nearer = min(path.distance, beside.distance) - 1
+    return not (_together(path, beside, nearer) and _flows_agree(path, beside, nearer))
 
 
 def goes_further(trace: Trace, other: Trace) -> bool:
@@ -483,7 +494,7 @@ class _Judgement:
         path, beside = self.path, self.beside
         if not any(ttl >= distance for ttl in beside.routers) or (beside.distance is not None and beside.distance <= distance):
             return None
-        if not _together(path, beside, distance - 1):
+        if not _together(path, beside, distance - 1) or not _flows_agree(path, beside, distance - 1):
             return None
         straight = distance == path.first == 1 or (distance - 1 in path.routers and distance - 1 in beside.routers)
         mine, others = _way_back(path.answer_ttl), _way_back(beside.answer_ttl)

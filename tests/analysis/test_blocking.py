@@ -342,6 +342,16 @@ def test_what_may_be_another_way_back_is_no_doubt() -> None:
     assert not doubtful(blocked, replace(working, hops=(*working.hops[:4], back, working.hops[5])))
 
 
+def test_where_each_probe_is_a_flow_one_way_alone_is_compared() -> None:
+    answered, working = (replace(trace, source_port=None) for trace in (take(answered_behind(PATH, 3, "closed"), BLOCKED), GOOD))
+    assert locate_block(answered, working).verdict == "substituted"
+    second = working.hops[1]
+    mixed = replace(second, replies=(*second.replies[:2], replace(second.replies[2], address=router_address(4, 2, 5))))
+    block = locate_block(answered, replace(working, hops=(working.hops[0], mixed, *working.hops[2:])))
+    assert block.verdict == "closed"
+    assert any("could not be compared" in note for note in block.notes)
+
+
 # A thousand pairs of traces through random networks.
 
 
