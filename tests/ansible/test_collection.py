@@ -59,7 +59,7 @@ def test_every_option_is_documented_as_the_probe_has_it(parameter: Parameter) ->
 
 
 def test_there_are_no_options_but_those_of_a_trace_its_lists_and_the_controller_s() -> None:
-    assert OPTIONS.keys() - PARAMETERS.keys() == {"destinations", "ports", "networks", "devices", "asn_database"}
+    assert OPTIONS.keys() - PARAMETERS.keys() == {"destinations", "ports", "rate", "networks", "devices", "asn_database"}
 
 
 @pytest.mark.parametrize(

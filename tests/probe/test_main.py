@@ -334,7 +334,7 @@ def test_privileges_are_dropped_before_the_first_packet_is_read(tmp_path: Path) 
 @privileged
 def test_the_files_run_alone_under_any_name(tmp_path: Path) -> None:
     shutil.copytree(PROBE, tmp_path / "carried_elsewhere", ignore=shutil.ignore_patterns("__pycache__"))
-    script = "import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_module('carried_elsewhere', run_name='__main__')"
+    script = "import runpy, sys; sys.path.insert(0, sys.argv.pop()); runpy.run_module('carried_elsewhere', run_name='__main__')"
     done = probe(lines(LOOPBACK), (sys.executable, "-I", "-S", "-c", script, str(tmp_path)))
     assert (done.returncode, done.stderr) == (0, b"")
     assert [trace.address for trace in traces(done.stdout)] == ["127.0.0.1"]

@@ -10,8 +10,9 @@ from ansible.module_utils.common.validation import check_type_bool, check_type_f
 
 from .probe.errors import OptionError
 from .probe.options import PARAMETERS, Parameter, TraceOptions
+from .probe.pacing import PROCESS_RATE, read_rate
 
-__all__ = ("MOST_TRACES", "ON_CONTROLLER", "argument_spec", "requests_of")
+__all__ = ("MOST_TRACES", "ON_CONTROLLER", "argument_spec", "rate_of", "requests_of")
 
 #: The options that are for the controller alone.
 ON_CONTROLLER = ("networks", "devices", "asn_database")
@@ -30,6 +31,7 @@ def argument_spec() -> Dict[str, Dict[str, Any]]:
     del spec["destination"]["default"]
     spec["destinations"] = {"type": "list", "elements": "str"}
     spec["ports"] = {"type": "list", "elements": "int"}
+    spec["rate"] = {"type": "str", "default": "{:g}".format(PROCESS_RATE)}
     for name in ON_CONTROLLER:
         spec[name] = {"type": "str" if name == "asn_database" else "dict"}
     return spec
@@ -49,6 +51,16 @@ def _type(parameter: Parameter) -> str:
     return "int" if numbers else _TYPES.get(parameter.kind, "str")
 
 
+def rate_of(arguments: Mapping[str, Any]) -> float:
+    """Read the rate of a task: probes per second of all its traces together; infinite is no limit.
+
+    Raises:
+        OptionError: it is none.
+    """
+    rate = arguments.get("rate")
+    return PROCESS_RATE if rate is None else read_rate(_text(rate) if isinstance(rate, str) else rate)
+
+
 def requests_of(arguments: Mapping[str, Any]) -> Tuple[List[TraceOptions], bool]:
     """Read a task's arguments.
 
@@ -63,8 +75,13 @@ def requests_of(arguments: Mapping[str, Any]) -> Tuple[List[TraceOptions], bool]
     Raises:
         OptionError: names every argument that is unknown or breaks its rule.
     """
-    given = {str(name): value for name, value in arguments.items() if value is not None and name not in ON_CONTROLLER}
+    own = (*ON_CONTROLLER, "rate")
+    given = {str(name): value for name, value in arguments.items() if value is not None and name not in own}
     lists, problems = _lists(given)
+    try:
+        rate_of(arguments)
+    except OptionError as error:
+        problems += error.problems
     common = {name: _plain(PARAMETERS[name], value) if name in PARAMETERS else value for name, value in given.items()}
     missing = "destination" not in common and "destination" not in lists
     if missing and "packet" not in common:

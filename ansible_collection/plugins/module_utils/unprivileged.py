@@ -21,8 +21,11 @@ from .probe.records import Trace
 __all__ = ("Outcome", "measure")
 
 _NO_PRIVILEGE = 3
-#: What the probe ends with when it has told of every request: all were measured, some were not, or a signal ended the rest.
-_TOLD = (0, 4, 130, 143)
+#: What the probe ends with when it has told of every request: all were measured, or some were not.
+_TOLD = (0, 4)
+#: What it ends with when a signal ended it: what had not begun is not told of.
+_INTERRUPTED = (130, 143)
+_NOT_BEGUN = "The probe was ended by a signal before this trace had begun: run the task again"
 
 
 class Outcome(NamedTuple):
@@ -32,27 +35,32 @@ class Outcome(NamedTuple):
     problems: List[Dict[str, Any]]
 
 
-def measure(requests: Sequence[TraceOptions]) -> Outcome:
+def measure(requests: Sequence[TraceOptions], rate: float) -> Outcome:
     """Run all requests at the same time, by one engine.
 
     Arguments:
         requests: what is asked; of each destination and port at most one.
+        rate: probes per second of all of them together; infinite is no limit.
 
     Raises:
         PrivilegeError: this process may not open raw sockets, or could not give up what it may do.
         RecordError: the probe told something that is no record.
         TransportError: the probe could not be run to its end.
     """
-    status, answer, complaint = _run_apart(json.dumps([request.to_dict() for request in requests]).encode("ascii"))
+    asked = json.dumps([request.to_dict() for request in requests]).encode("ascii")
+    status, answer, complaint = _run_apart(asked, rate)
     if status == _NO_PRIVILEGE:
         raise PrivilegeError(complaint)
     told = [_read(line) for line in answer.splitlines()]
-    if status not in _TOLD or len(told) != len(requests):
+    if not (len(told) == len(requests) if status in _TOLD else status in _INTERRUPTED):
         last = complaint.splitlines()[-1] if complaint else "without a word"
         raise TransportError("The probe's process ended before its time (status {}): {}".format(status, last))
     order = {(request.destination, request.port): number for number, request in enumerate(requests)}
     traces = [record for record in told if isinstance(record, Trace)]
     problems = [record for record in told if not isinstance(record, Trace)]
+    begun = {(record.destination, record.port) for record in traces} | {(each["destination"], each["port"]) for each in problems}
+    missing = [place for place in order if place not in begun] if status in _INTERRUPTED else []
+    problems += [{"destination": host, "port": port, "msg": _NOT_BEGUN} for host, port in missing]
     traces.sort(key=lambda trace: order.get((trace.destination, trace.port), -1))
     problems.sort(key=lambda problem: order.get((problem["destination"], problem["port"]), -1))
     return Outcome(traces, problems)
@@ -70,7 +78,7 @@ def _read(line: bytes) -> Any:
     return {"destination": request.destination, "port": request.port, "msg": str(record["error"]["message"])}
 
 
-def _run_apart(request: bytes) -> Tuple[int, bytes, str]:
+def _run_apart(request: bytes, rate: float) -> Tuple[int, bytes, str]:
     """Exit status (negative: the number of a signal), standard output and standard error of the probe in a forked process."""
     pipes = []
     try:
@@ -90,7 +98,7 @@ def _run_apart(request: bytes) -> Tuple[int, bytes, str]:
         for number in (request_write, answer_read, complaint_read):
             # A pipe whose other end stays open here would never end.
             os.close(number)
-        _be_the_probe(request_read, answer_write, complaint_write)
+        _be_the_probe(request_read, answer_write, complaint_write, rate)
     for number in (request_read, answer_write, complaint_write):
         os.close(number)
     with os.fdopen(request_write, "wb") as stream:
@@ -104,7 +112,7 @@ def _run_apart(request: bytes) -> Tuple[int, bytes, str]:
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status), answer, complaint
 
 
-def _be_the_probe(request: int, answer: int, complaint: int) -> NoReturn:
+def _be_the_probe(request: int, answer: int, complaint: int, rate: float) -> NoReturn:
     """The forked process: it has the module's imports, and nothing else of the module's is its business."""
     status = 1
     try:
@@ -113,7 +121,7 @@ def _be_the_probe(request: int, answer: int, complaint: int) -> NoReturn:
         sys.stdin = os.fdopen(0, "r", encoding="ascii")
         sys.stdout = os.fdopen(1, "w", encoding="ascii")
         sys.stderr = os.fdopen(2, "w", encoding="ascii", errors="backslashreplace")
-        status = run_probe()
+        status = run_probe(rate)
         sys.stdout.flush()
     except ProbeError as error:
         sys.stderr.write("{}\n".format(error))

@@ -178,6 +178,13 @@ options:
       - all
     default: notable
   networks:
+  rate:
+    description:
+      - Probes per second of all traces of the task together, from this host. A near router gets at most a fifth of it, a
+        destination at most 500.
+      - A number between 1 and 1000000, or V(unlimited).
+    type: str
+    default: '5000'
     description:
       - Your networks, the prefixes of each; of several that hold an address, the longest counts. Hops are labelled with them.
       - Without it, the variable V(netprobe_networks) counts, which belongs into V(group_vars/all).
@@ -980,7 +987,7 @@ from ..module_utils.probe.errors import OptionError, ProbeError
 from ..module_utils.probe.options import TraceOptions
 from ..module_utils.probe.plan import plan
 from ..module_utils.result_size import within_bounds
-from ..module_utils.task_options import argument_spec, requests_of
+from ..module_utils.task_options import argument_spec, rate_of, requests_of
 from ..module_utils.unprivileged import measure
 
 
@@ -996,7 +1003,7 @@ def main() -> None:
         requests, several = requests_of(module.params)
         if module.check_mode:
             _tell_plan(module, requests)
-        traces, problems = measure(requests)
+        traces, problems = measure(requests, rate_of(module.params))
     except OptionError as error:
         module.fail_json(msg="; ".join(error.problems))
     except ProbeError as error:

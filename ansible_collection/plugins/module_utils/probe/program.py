@@ -2,45 +2,48 @@
 """The program that a host runs: requests as JSON on standard input, traces as JSON lines on standard output, each as it ends.
 
 Standard input holds one object of TraceOptions' names and values, a list of them, or one on each line. A request that could not
-be measured gives a line ``{"error": {"type": ..., "message": ...}, "request": {...}}`` in place of a trace.
+be measured gives a line ``{"error": {"type": ..., "message": ...}, "request": {...}}`` in place of a trace. ``--rate N`` limits
+the probes per second of all traces together: a number between 1 and 1000000, or ``unlimited`` (default 5000).
 
 Exit status: 0 all were measured; 2 a request breaks its rules (all problems are on standard error, nothing was sent);
-3 no privilege; 4 some could not be measured; 130 or 143 interrupted (open traces were written, marked so).
+3 no privilege; 4 some could not be measured; 130 or 143 interrupted (open traces were written, marked so, and the rest left out).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 import threading
-import time
-from functools import partial
-from queue import SimpleQueue
-from typing import Any, Dict, List, Optional, Tuple, Union
+from collections import deque
+from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Union
 
 from .engine import Engine
-from .errors import OptionError, PrivilegeError, ProbeError
+from .errors import OptionError, PrivilegeError, ProbeError, TransportError
 from .flow import Flow, open_flow
+from .many import WINDOW, Stream, affordable_window, allow_all_files, families_of
 from .options import TraceOptions
+from .pacing import PROCESS_RATE, read_rate
 from .privileges import drop_privileges
 from .records import Trace
-from .resolver import ReverseNames, with_names
 
-__all__ = ("main", "run")
+__all__ = ("main", "prepare", "run")
 
 _LONGEST_INPUT = 16 << 20
-_RESOLVING_THREADS = 16
 _MOST_PROBLEMS = 100
-#: Seconds; if threads are still there after that, dropping privileges says so.
-_LONGEST_EXIT = 10.0
+#: Ports below need a privilege to be reserved (ip(7), ip_unprivileged_port_start, which may only lower it for all).
+_FREE_PORTS = 1024
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_USAGE = "usage: python3 -m nornir_tcptraceroute.probe [--rate N|unlimited] < requests"
 
 
-def main() -> int:
-    """Read the requests, run them all at the same time, and write their traces; returns the exit status."""
+def main(rate: float = PROCESS_RATE) -> int:
+    """Read the requests, run them all at the same time, and write their traces; returns the exit status.
+
+    Arguments:
+        rate: probes per second of all traces together; infinite is no limit.
+    """
     try:
         requests = _read_requests(_standard_input())
     except OptionError as error:
@@ -52,9 +55,9 @@ def main() -> int:
     if sys.stdout is None:
         _complain("Standard output is closed: give the traces a place to go")
         return 4
-    _allow_all_files()
+    allow_all_files()
     try:
-        return _measure(requests)
+        return _measure(requests, rate)
     except PrivilegeError as error:
         _complain(str(error))
         return 3
@@ -63,21 +66,17 @@ def main() -> int:
         return 4
 
 
-def _measure(requests: List[TraceOptions]) -> int:
-    opened = _open_all(requests)
-    flows = [(options, flow) for options, flow in opened if isinstance(flow, Flow)]
-    writer = _Writer()
-    with Engine() as engine:
-        for _options, flow in flows:
-            engine.open(flow)
+def _measure(requests: List[TraceOptions], rate: float) -> int:
+    opening = _Opening(requests)
+    with Engine(rate) as engine:
+        method = prepare(engine, requests)
+        window = affordable_window(min(len(requests), WINDOW), method)
+        stream = Stream(requests, engine, window=window, opening=opening.open)
         drop_privileges()
-        caught = _end_on_signals(engine)
-        writer.start(engine)
-        for options, problem in opened:
-            if isinstance(problem, ProbeError):
-                writer.refused(options, problem)
-        for options, flow in flows:
-            engine.add(flow, partial(writer.measured, options.names))
+        caught = _end_on_signals(stream)
+        writer = _Writer(stream)
+        stream.start()
+        writer.start()
         engine.run()
         writer.finish()
         # All is told; a signal from here on has nothing left to end.
@@ -88,17 +87,67 @@ def _measure(requests: List[TraceOptions]) -> int:
     return 4 if writer.failures else 0
 
 
+def prepare(engine: Engine, requests: Iterable[TraceOptions]) -> str:
+    """Open every socket that traces may need, so that privileges can be dropped before the first begins.
+
+    Where only the resolver can tell the IP version, one that this host lacks is left to those that turn out to need it.
+
+    Returns:
+        The method of most traces as far as file descriptors count: ``connect`` where any trace is to be measured by it.
+
+    Raises:
+        PrivilegeError: the process lacks CAP_NET_RAW, and a trace can't do without.
+        TransportError: the system refused for another reason.
+    """
+    methods = set()
+    for options in requests:
+        problems = []
+        families = families_of(options)
+        for family in families:
+            try:
+                methods.add(engine.prepare(options, family))
+            except TransportError as problem:
+                problems.append(problem)
+        if len(problems) == len(families):
+            raise problems[0]
+    return "connect" if "connect" in methods else "raw"
+
+
+class _Opening:
+    """Opens flows. Those from a privileged source port are opened at once, as long as there is the privilege.
+
+    Arguments:
+        requests: all that there will be.
+    """
+
+    def __init__(self, requests: Iterable[TraceOptions]) -> None:
+        self._opened: Dict[TraceOptions, Deque[Union[Flow, ProbeError]]] = {}
+        for options in requests:
+            if options.source_port is not None and options.source_port < _FREE_PORTS:
+                self._opened.setdefault(options, deque()).append(self._try(options))
+
+    @staticmethod
+    def _try(options: TraceOptions) -> Union[Flow, ProbeError]:
+        try:
+            return open_flow(options)
+        except ProbeError as problem:
+            return problem
+
+    def open(self, options: TraceOptions) -> Flow:
+        opened = self._opened.get(options)
+        if not opened:
+            return open_flow(options)
+        flow = opened.popleft()
+        if isinstance(flow, ProbeError):
+            raise flow
+        return flow
+
+
 def _standard_input() -> bytes:
     try:
         return sys.stdin.buffer.read(_LONGEST_INPUT + 1) if sys.stdin is not None else b""
     except OSError as error:
         raise OptionError(["Standard input can't be read: {}".format(error.strerror)]) from None
-
-
-def _allow_all_files() -> None:
-    """Raise the limit of open files as far as this process may: each trace holds its source port with a socket."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _read_requests(data: bytes) -> List[TraceOptions]:
@@ -143,52 +192,12 @@ def _document(number: int, line: bytes) -> Any:
         return OptionError(["line {} of standard input is not JSON: {}".format(number, word)])
 
 
-def _open_all(requests: List[TraceOptions]) -> List[Tuple[TraceOptions, Union[Flow, ProbeError]]]:
-    """Resolve the destinations at the same time: a resolver that is slow for one name costs its time once."""
-    results: Dict[int, Union[Flow, ProbeError]] = {}
-    numbers = iter(range(len(requests)))
-    turn = threading.Lock()
-
-    def work() -> None:
-        while True:
-            with turn:
-                number = next(numbers, None)
-            if number is None:
-                return
-            try:
-                results[number] = open_flow(requests[number])
-            except ProbeError as error:
-                results[number] = error
-
-    workers = [threading.Thread(target=work, daemon=True) for _worker in range(min(_RESOLVING_THREADS, len(requests)) - 1)]
-    started = []
-    for worker in workers:
-        try:
-            worker.start()
-        except RuntimeError:
-            # No more threads to be had: those that run do the work of all.
-            break
-        started.append(worker)
-    work()
-    for worker in started:
-        worker.join()
-    _wait_until_alone()
-    return [(options, results[number]) for number, options in enumerate(requests)]
-
-
-def _wait_until_alone() -> None:
-    """Wait until the threads that were joined have left the kernel too: until then they keep the privileges they started with."""
-    end = time.monotonic() + _LONGEST_EXIT
-    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < end:
-        time.sleep(0.0005)
-
-
-def _end_on_signals(engine: Engine) -> List[int]:
+def _end_on_signals(stream: Stream) -> List[int]:
     caught: List[int] = []
 
     def end(number: int, _frame: Any) -> None:
         caught.append(number)
-        engine.interrupt()
+        stream.stop()
 
     for number in _ENDING_SIGNALS:
         # What runs in the background of a shell, or under nohup, was told to ignore the keyboard.
@@ -210,16 +219,15 @@ class _OutputError(Exception):
 
 
 class _Writer:
-    """Names the hops of ended traces and writes them, in a thread of its own, so that no resolver holds up the engine."""
+    """Writes outcomes in a thread of its own, so that neither a resolver nor a reader holds up the engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.failures = 0
-        self._names: Dict[str, ReverseNames] = {}
-        self._waiting: SimpleQueue[Optional[Tuple[str, Trace]]] = SimpleQueue()
+        self._stream = stream
         self._broken: Optional[BaseException] = None
+        self._thread = threading.Thread(target=self._write_all, daemon=True)
 
-    def start(self, engine: Engine) -> None:
-        self._thread = threading.Thread(target=self._write_all, args=(engine,), daemon=True)
+    def start(self) -> None:
         self._thread.start()
 
     def finish(self) -> None:
@@ -228,36 +236,22 @@ class _Writer:
         Raises:
             _OutputError: standard output could not be written.
         """
-        self._waiting.put(None)
         self._thread.join()
         if self._broken is not None:
             raise self._broken
 
-    def refused(self, options: TraceOptions, problem: ProbeError) -> None:
-        self.failures += 1
-        error = {"type": type(problem).__name__, "message": str(problem)}
-        _print_line({"error": error, "request": options.to_dict()})
-
-    def measured(self, mode: str, trace: Trace) -> None:
-        names = self._names.setdefault(mode, ReverseNames(mode))
-        # Asked for now, so that the time for names runs for all traces at once and not for one after another.
-        for hop in trace.hops:
-            for address in hop.addresses:
-                names.ask(address)
-        self._waiting.put((mode, trace))
-
-    def _write_all(self, engine: Engine) -> None:
-        while True:
-            entry = self._waiting.get()
-            if entry is None:
-                return
-            mode, trace = entry
-            try:
-                _print_line(with_names(trace, self._names[mode]).to_dict())
-            except BaseException as error:  # noqa: BLE001 -- ``finish`` raises it where somebody hears of it
-                self._broken = error
-                engine.interrupt()
-                return
+    def _write_all(self) -> None:
+        try:
+            for options, outcome in self._stream.outcomes():
+                if isinstance(outcome, Trace):
+                    _print_line(outcome.to_dict())
+                    continue
+                self.failures += 1
+                error = {"type": type(outcome).__name__, "message": str(outcome)}
+                _print_line({"error": error, "request": options.to_dict()})
+        except BaseException as error:  # noqa: BLE001 -- ``finish`` raises it where somebody hears of it
+            self._broken = error
+            self._stream.stop()
 
 
 def _print_line(record: Dict[str, Any]) -> None:
@@ -276,10 +270,35 @@ def _complain(text: str) -> None:
         sys.stderr.write(text + "\n")
 
 
-def run() -> int:
-    """``main`` as a command: Ctrl-C and output that nobody takes end it quietly, with the shell's statuses."""
+def _read_rate(arguments: Sequence[str]) -> float:
+    """The rate that the command line asks for.
+
+    Raises:
+        OptionError: it asks for something else, or for no rate that there is.
+    """
+    rate = PROCESS_RATE
+    rest = list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if name != "--rate" or not (equals or rest):
+            raise OptionError([_USAGE])
+        rate = read_rate(value if equals else rest.pop(0))
+    return rate
+
+
+def run(arguments: Optional[Sequence[str]] = None) -> int:
+    """``main`` as a command: Ctrl-C and output that nobody takes end it quietly, with the shell's statuses.
+
+    Arguments:
+        arguments: of the command line; by default the process's.
+    """
     try:
-        return main()
+        rate = _read_rate(sys.argv[1:] if arguments is None else arguments)
+    except OptionError as error:
+        _complain(str(error))
+        return 2
+    try:
+        return main(rate)
     except KeyboardInterrupt:
         # While names were resolved: nothing was sent.
         return 128 + signal.SIGINT

@@ -198,19 +198,28 @@ class ReverseNames:
 
     Each address has ``budget_s`` seconds from the moment it is asked for. All run at the same time, so a dead resolver costs
     the budget once and not once for each hop. At most 16 daemon threads look up, only while there is work, and none is
-    started before the first ``ask``; at most 512 addresses are known at once, the oldest that is ready makes room for a new one.
+    started before the first ``ask``; so many addresses at most are known at once, the oldest that is ready makes room for a new
+    one.
 
     Arguments:
         mode: ``none``, ``all``, or ``public`` for all but the private IPv4 addresses of RFC 1918.
         budget_s: time for each address in seconds.
         lookup: takes an address without its zone and returns a tuple that starts with its name, as ``socket.gethostbyaddr``
             does; may raise OSError or ValueError where there is none.
+        most_addresses: that are known at once.
     """
 
-    def __init__(self, mode: str, budget_s: float = 2.0, lookup: Callable[[str], Sequence[object]] = _from_system) -> None:
+    def __init__(
+        self,
+        mode: str,
+        budget_s: float = 2.0,
+        lookup: Callable[[str], Sequence[object]] = _from_system,
+        most_addresses: int = _MOST_ADDRESSES,
+    ) -> None:
         self.mode = mode
         self.budget_s = budget_s
         self._lookup = lookup
+        self._most_addresses = most_addresses
         self._changed = threading.Condition()
         self._lookups: Dict[str, _Lookup] = {}
         self._queue: Deque[Tuple[str, _Lookup]] = deque()
@@ -279,7 +288,7 @@ class ReverseNames:
             self._changed.notify_all()
 
     def _has_room(self) -> bool:
-        if len(self._lookups) < _MOST_ADDRESSES:
+        if len(self._lookups) < self._most_addresses:
             return True
         now = time.monotonic()
         oldest = next((address for address, lookup in self._lookups.items() if lookup.ended or now >= lookup.expires_at), None)

@@ -13,6 +13,7 @@ from ansible_collections.netprobe.path.plugins.module_utils.task_options import 
     MOST_TRACES,
     ON_CONTROLLER,
     argument_spec,
+    rate_of,
     requests_of,
 )
 
@@ -83,6 +84,7 @@ def test_values_are_converted_as_ansible_does(name: str, given: Any, value: Any)
         ({"destination": "h", "colour": 1}, ["'colour': is not an option of a trace"]),
         ({"destination": "h", "destinations": ["a"]}, ["destinations: can't be given together with destination"]),
         ({"destination": "h", "port": 1, "ports": [2]}, ["ports: can't be given together with port"]),
+        ({"destination": "h", "rate": "0"}, ["rate: '0' is not between 1 and 1000000 probes per second, nor 'unlimited'"]),
         ({"destinations": []}, ["destinations: is not a list with something in it"]),
         ({"destinations": {"a": 1}}, ["destinations: is not a list with something in it"]),
         (
@@ -101,5 +103,13 @@ def test_every_problem_is_told_once(arguments: Dict[str, Any], problems: List[st
     assert list(caught.value.problems) == problems
 
 
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(None, 5000.0), ("200", 200.0), (200, 200.0), (Marked("200"), 200.0), ("unlimited", float("inf"))],
+)
+def test_the_rate_is_a_number_or_unlimited(rate: Any, expected: float) -> None:
+    assert rate_of({"destination": "h", "rate": rate}) == expected
+
+
 def test_the_arguments_are_those_of_a_trace() -> None:
-    assert set(argument_spec()) == {*PARAMETERS, "destinations", "ports", *ON_CONTROLLER}
+    assert set(argument_spec()) == {*PARAMETERS, "destinations", "ports", "rate", *ON_CONTROLLER}
