@@ -9,7 +9,7 @@ from .probe.errors import (
     RouteError,
     TransportError,
 )
-from .probe.library import trace
+from .probe.library import trace, trace_many
 from .probe.options import PARAMETERS, Parameter, TraceOptions
 from .probe.records import (
     Hop,
@@ -50,4 +50,5 @@ __all__ = [
     "TraceOptions",
     "TransportError",
     "trace",
+    "trace_many",
 ]
