@@ -113,6 +113,10 @@ def measure_block(options: TraceOptions, measure: Measure = measure_here, *, wor
     return _Measurement(measure, *block_requests(options, working_port)).result()
 
 
+def _at_home(block: Block) -> bool:
+    return block.likely is not None and block.likely.role == "vantage"
+
+
 class _Measurement:
     def __init__(self, measure: Measure, blocked: TraceOptions, working: TraceOptions) -> None:
         self._measure = measure
@@ -127,17 +131,16 @@ class _Measurement:
             (working,) = self._must([self._beside])
         block = locate_block(blocked, working)
         notes: list[str] = []
-        if block.reason == "paths_differ" or incomparable(blocked, working):
-            working, block = self._on_the_same_way(blocked, working, block)
-        if block.verdict == "dropped" and block.likely is not None and block.likely.role == "vantage":
-            return BlockMeasurement(block, blocked, working)
-        if block.verdict == "dropped":
+        if block.reason == "paths_differ" or (block.verdict == "dropped" and not _at_home(block)):
+            # Before anything else is sent over its flow: an ACK would make a connection of it in a firewall with state.
             again = self._alone(blocked, working)
             if isinstance(again, ProbeError):
                 notes.append(f"It could not be traced again to make sure: {again}")
             elif goes_further(again, blocked):
                 blocked = again
                 block = locate_block(blocked, working)
+        if block.reason == "paths_differ" or incomparable(blocked, working):
+            working, block = self._on_the_same_way(blocked, working, block)
         if doubtful(blocked, working):
             block = locate_block(blocked, working, self._pairs(blocked))
         return BlockMeasurement(with_notes(block, notes), blocked, working)

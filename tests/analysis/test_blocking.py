@@ -230,6 +230,8 @@ def test_a_filter_of_the_vantage_itself() -> None:
     refused = Hop(1, None, (), None, (Reply(1, "send_error", error="EPERM"),), None, None)
     blocked = replace(take(path_of(3), BLOCKED), hops=(refused,), reached=False, port_state="unknown", stop_reason="error")
     block = locate_block(blocked, take(path_of(3), WORKING))
+    script = Script([blocked, take(path_of(3), WORKING)])
+    assert measure_block(ASKED, script, working_port=WORKING).block == block
     assert (block.verdict, *places(block)) == ("dropped", None, 0, 0)
     down = replace(blocked, hops=(replace(refused, replies=(Reply(1, "send_error", error="ENETDOWN"),)),))
     assert locate_block(down, take(path_of(3), WORKING)).reason == "incomplete"
@@ -542,10 +544,10 @@ def test_a_drop_is_made_sure_of_over_the_same_flow_alone() -> None:
 
 def test_another_way_is_tried_again_until_one_is_shared() -> None:
     other = elsewhere(GOOD, [3])
-    script = Script([DROPPED, other], [other, ProbeError("in use"), GOOD, other], [DROPPED])
+    script = Script([DROPPED, other], [DROPPED], [other, ProbeError("in use"), GOOD, other])
     found = measure_block(ASKED, script, working_port=WORKING)
     assert (found.block.verdict, found.working) == ("dropped", GOOD)
-    ports = [request.source_port for request in script.asked[1]]
+    ports = [request.source_port for request in script.asked[2]]
     assert len(set(ports)) == 4
     assert DROPPED.source_port not in ports
 
@@ -569,15 +571,15 @@ def test_a_doubt_takes_three_further_pairs() -> None:
 
 def test_by_ack_the_very_flow_is_tried_first() -> None:
     good = take(PATH, BLOCKED, flags="ACK")
-    script = Script([DROPPED, elsewhere(good, [3])], [good], [DROPPED])
+    script = Script([DROPPED, elsewhere(good, [3])], [DROPPED], [good])
     found = measure_block(ASKED, script)
     assert found.block.verdict == "dropped"
-    assert [request.source_port for request in script.asked[1]] == [DROPPED.source_port]
+    assert [request.source_port for request in script.asked[2]] == [DROPPED.source_port]
 
 
 def test_if_no_way_is_shared_that_is_the_verdict() -> None:
     other = elsewhere(GOOD, [3])
-    found = measure_block(ASKED, Script([DROPPED, other], [other] * 4, [other] * 4), working_port=WORKING)
+    found = measure_block(ASKED, Script([DROPPED, other], [DROPPED], [other] * 4, [other] * 4), working_port=WORKING)
     assert (found.block.reason, found.working) == ("paths_differ", other)
 
 
