@@ -31,7 +31,7 @@ _MOST_MODIFIED, _MOST_NOTES, _LONGEST_TEXT = 100, 100, 300
 _LEAST_ROW = 3
 _SHAPES = ("none", "mss", "linux")
 _QUOTING = ("time_exceeded", "unreachable")
-_NOT_KEPT = "not kept"
+_UNKNOWN = "unknown"
 _AS_SENT = ""
 _BACK = "{} as sent again"
 
@@ -297,7 +297,7 @@ def _value(name: str, sent: Any, seen: Any) -> Iterator[_Sighting]:
     if seen is None:
         return
     if sent is None:
-        yield _Sighting(name, _NOT_KEPT, str(seen), str(seen), known=False)
+        yield _Sighting(name, _UNKNOWN, str(seen), str(seen), known=False)
     else:
         yield _Sighting(name, str(sent), str(seen), _AS_SENT if sent == seen else str(seen))
 
@@ -351,7 +351,7 @@ def _numbers(reading: _Reading, facts: _Facts, family: int) -> Iterator[_Sightin
         key, text = (str(shift), "sequence shifted by {}".format(shift)) if shift else (_AS_SENT, _BACK.format("sequence"))
         yield _Sighting("sequence", str(facts.sequence), str(sequence), key, text=text)
     elif "sequence" in altered:
-        yield _Sighting("sequence", _NOT_KEPT, _told(sequence), "shifted", text="sequence shifted")
+        yield _Sighting("sequence", _UNKNOWN, _told(sequence), "shifted", text="sequence shifted")
     else:
         yield _Sighting("sequence", _told(sequence), _told(sequence), _AS_SENT, text=_BACK.format("sequence"))
     name = "identification" if family == 4 else "window"
@@ -366,7 +366,7 @@ def _numbers(reading: _Reading, facts: _Facts, family: int) -> Iterator[_Sightin
 
 
 def _told(value: int | None) -> str:
-    return _NOT_KEPT if value is None else str(value)
+    return _UNKNOWN if value is None else str(value)
 
 
 def _swapped(value: int) -> int:
@@ -588,7 +588,7 @@ class _Path:
             # An unreachable may have been sent by a place before the hop, where the packet was as hops before have shown it.
             fresh: dict[str, _Sighting] = {}
             for one, early in sightings:
-                if not (early and one.key in track.ever) and (one.key not in fresh or fresh[one.key].seen == _NOT_KEPT):
+                if not (early and one.key in track.ever) and (one.key not in fresh or fresh[one.key].seen == _UNKNOWN):
                     fresh[one.key] = one
             for one in fresh.values():
                 if one.known and one.sent:

@@ -183,7 +183,7 @@ def test_a_shift_is_told_by_its_amount_where_the_packets_are_kept(family: int) -
     assert note.startswith("sequence shifted by 4294966296 between hop 1 (")
     for evidence in ("none", "notable"):
         ((ttl, field, sent, seen, after),) = found(traced(change, family=family, evidence=evidence))
-        assert (ttl, field, sent, after) == (2, "sequence", "not kept", 1)
+        assert (ttl, field, sent, after) == (2, "sequence", "unknown", 1)
 
 
 def test_a_rewritten_identification_and_window_are_told_with_their_values_where_they_are_kept() -> None:
@@ -192,7 +192,7 @@ def test_a_rewritten_identification_and_window_are_told_with_their_values_where_
         (6, "window", tcp_bytes(14, b"\0\0")),
     ):
         ((ttl, field, sent, seen, after),) = found(traced(from_hop(5, change), family=family))
-        assert (ttl, field, sent, seen, after) == (5, name, "not kept", "0", 4)
+        assert (ttl, field, sent, seen, after) == (5, name, "unknown", "0", 4)
         ((*_, sent, seen, _),) = found(traced(from_hop(5, change), family=family, evidence="all"))
         assert (sent.isdigit(), seen) == (True, "0")
     # IPv4 probes have one window, which is known.
