@@ -11,7 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from nornir_tcptraceroute.probe import records
-from nornir_tcptraceroute.probe.options import PARAMETERS, Parameter
+from nornir_tcptraceroute.probe.options import PARAMETERS, Parameter, TraceOptions
+from nornir_tcptraceroute.probe.plan import plan
 from nornir_tcptraceroute.version import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -85,6 +86,10 @@ def test_every_field_of_the_result_is_documented(place: tuple[str, ...], record:
         told = told[name]["contains"]
     assert told.keys() == {field.name for field in fields(record)} | more
     assert all("sample" in entry or "contains" in entry for entry in told.values())
+
+
+def test_every_part_of_a_plan_is_documented() -> None:
+    assert list(RETURN["plan"]["contains"]) == list(plan(TraceOptions(destination="127.0.0.1")))
 
 
 def test_there_are_at_least_eight_examples_of_the_module() -> None:

@@ -71,6 +71,15 @@ def test_without_become_one_sentence_says_what_to_do(controller: Controller) -> 
     assert "Traceback" not in played.printed
 
 
+def test_without_become_connections_trace(controller: Controller) -> None:
+    played = controller.play({"become": False, "tasks": [task()]})
+    assert played.status == 0, played.printed
+    for host, record in played.kept.items():
+        assert (record["method"], record["port_state"]) == ("connect", "open")
+        assert names(record) in WAYS[host]
+        assert {hop["network"]["name"] for hop in record["hops"]} <= {"branches", "backbone", "services"}
+
+
 def test_check_mode_tells_the_plan_and_sends_nothing(controller: Controller) -> None:
     before = controller.segments_at_service()
     played = controller.play({"tasks": [task({**TRACE, "max_ttl": 12, "queries": 2})]}, options=("--check",))

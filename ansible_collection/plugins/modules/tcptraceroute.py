@@ -14,7 +14,8 @@ description:
     on the way and whether the port is open, closed, filtered or unreachable.
   - Several destinations and ports in one task are traced at the same time.
   - The managed host needs Linux and Python 3.8 or newer, nothing else. Raw sockets need C(CAP_NET_RAW), so give the task
-    C(become=true). The process that reads packets gives up every privilege before it does.
+    C(become=true). The process that reads packets gives up every privilege before it does. Without the privilege a trace is
+    measured by connections of the kernel, which sees less; RV(method) tells.
   - A destination that was not reached is a result and no failure. The task fails where a trace could not be measured.
 author:
   - The nornir_tcptraceroute authors (@nornir-tcptraceroute)
@@ -177,7 +178,6 @@ options:
       - notable
       - all
     default: notable
-  networks:
   rate:
     description:
       - Probes per second of all traces of the task together, from this host. A near router gets at most a fifth of it, a
@@ -185,6 +185,7 @@ options:
       - A number between 1 and 1000000, or V(unlimited).
     type: str
     default: '5000'
+  networks:
     description:
       - Your networks, the prefixes of each; of several that hold an address, the longest counts. Hops are labelled with them.
       - Without it, the variable V(netprobe_networks) counts, which belongs into V(group_vars/all).
@@ -971,6 +972,12 @@ plan:
       returned: success
       type: float
       sample: 500.0
+    method:
+      description:
+        - How probes would be sent, V(raw) or V(connect).
+      returned: success
+      type: str
+      sample: raw
     problem:
       description:
         - Why the trace could not be measured from here now; V(null) for nothing.

@@ -16,13 +16,12 @@ from .registered import plain
 
 # Once, when the controller loads its plugins: each host's task is a fork, which would pay for imports of its own.
 try:
-    # What the analysis opens extensions with, where a reply has some.
-    import scapy.contrib.mpls
-    import scapy.layers.inet  # noqa: F401
-
     from nornir_tcptraceroute.analysis import Naming, explain, label
+    from nornir_tcptraceroute.analysis.loading import load_all
     from nornir_tcptraceroute.probe import errors as package_errors
     from nornir_tcptraceroute.probe import records as package_records
+
+    load_all()
 except ImportError as error:
     MISSING = f"Hops are not analysed: {missing_required_lib('nornir-tcptraceroute')} ({error})"
 else:

@@ -52,7 +52,7 @@ def test_several_traces() -> None:
 
 
 def test_an_address_has_the_names_of_both_places() -> None:
-    found, _ = analysed(result(), naming_of({"devices": {"10.1.0.1": "gateway"}}, DEVICES))
+    found = analysed(result(), naming_of({"devices": {"10.1.0.1": "gateway"}}, DEVICES)).result
     assert found["hops"][0]["notes"][0] == "core1 or gateway"
 
 
