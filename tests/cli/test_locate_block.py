@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -93,6 +94,14 @@ def test_what_can_not_be_done_is_one_sentence(arguments: list[str], status: int,
     assert (ended.returncode, ended.stdout) == (status, "")
     assert ended.stderr.startswith(f"nornir-tcptraceroute locate-block: {told}")
     assert ended.stderr.count("\n") == 1
+
+
+def test_the_readmes_example_is_what_the_command_says(lab: Callable[[str], Lab]) -> None:
+    pattern = r"^    \$ nornir-tcptraceroute lab up demo -- nornir-tcptraceroute locate-block (.*)\n((?:    .*\n)+)"
+    shown = re.search(pattern, (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert shown
+    ended = lab("demo").run("client", [*COMMAND, *shown[1].split()])
+    assert ended.stdout == re.sub("^    ", "", shown[2], flags=re.MULTILINE)
 
 
 def test_an_interrupt_ends_it_with_the_shells_status(ports: Lab) -> None:
