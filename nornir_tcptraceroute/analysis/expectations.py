@@ -10,7 +10,7 @@ from typing import Any
 from ..probe.errors import OptionError
 from ..probe.records import PORT_STATES
 from .naming import Place, Problem
-from .proven_path import network_of
+from .proven_path import names_of, network_of
 
 __all__ = ("WORDS", "Expectations", "Word", "problems")
 
@@ -91,7 +91,7 @@ class Expectations:
 
         Arguments:
             values: words and what is expected.
-            names: every name of a network or device that there is; None where that is not known.
+            names: every name of a network or device that there is, escaped or not; None where that is not known.
 
         Raises:
             OptionError: every unknown word, every value that breaks its rule and every unknown name, one sentence each.
@@ -197,7 +197,7 @@ def _place_problems(name: str, value: Any, names: Collection[str] | None) -> lis
             found.append(Problem(place, f"{_shown(operand)} is not {WORDS[name].rule}"))
         elif network_of(operand) is not None:
             continue
-        elif names is not None and operand not in names:
+        elif names is not None and not names_of(operand) & set(names):
             known = f"known names are {_listed(sorted(names))}" if names else "there are no names"
             found.append(Problem(place, f"{_shown(operand)} is no address, no prefix and no name: {known}"))
         elif names is None and (not 0 < len(operand.strip()) <= _LONGEST_NAME or _looks_like_an_address(operand)):

@@ -108,6 +108,12 @@ class _Prefixes(Generic[_Value]):
             tables[network.version].setdefault(shift, {})[network.first >> shift] = value
         self._tables = {version: sorted(found.items()) for version, found in tables.items()}
 
+    def values(self) -> Iterator[_Value]:
+        """What the prefixes stand for."""
+        for tables in self._tables.values():
+            for _, table in tables:
+                yield from table.values()
+
     def longest(self, address: netaddr.IPAddress) -> _Value | None:
         number = int(address)
         for shift, table in self._tables[address.version]:
@@ -183,6 +189,12 @@ class Naming:
             return None
         name, prefix = self._networks.longest(number) or (None, None)
         return Network(_KIND_OF.longest(number) or PUBLIC, name, prefix)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name of a network and of a device, escaped."""
+        networks = (name for name, _ in self._networks.values())
+        return frozenset((*networks, *(name for names in self._devices.values() for name in names)))
 
     def devices(self, address: str) -> tuple[str, ...]:
         """The names of the devices that an address belongs to, escaped, in the order of the alphabet; mostly one or none."""

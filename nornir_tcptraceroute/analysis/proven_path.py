@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..probe.records import Hop, Trace
 from .naming import Naming, safe_text
 
-__all__ = ("ProvenPath", "Router", "counted", "network_of", "ttls")
+__all__ = ("ProvenPath", "Router", "counted", "names_of", "network_of", "ttls")
 
 AnyNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -20,6 +20,12 @@ def network_of(text: str) -> AnyNetwork | None:
         return ipaddress.ip_network(text.partition("%")[0], strict=False)
     except ValueError:
         return None
+
+
+def names_of(text: str) -> set[str]:
+    """A name as it is given, and as naming escapes names of networks and of devices."""
+    # A comma is what stands between the names of devices.
+    return {text, safe_text(text), safe_text(text).replace(",", "\\x2c")}
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,7 @@ class Router:
         """Whether it is what an expectation names."""
         place = network_of(operand)
         if place is None:
-            # As naming escapes them; a comma is what stands between the names of devices.
-            name = safe_text(operand)
-            return name == self.network or name.replace(",", "\\x2c") in self.devices
+            return bool(names_of(operand) & {self.network, *self.devices})
         own = network_of(self.address)
         return own is not None and own.network_address in place
 

@@ -17,7 +17,7 @@ from ..tasks.result import TracerouteResult
 def print_traceroute(
     result: AggregatedResult | MultiResult | Result, *, severity_level: int = logging.INFO, only_failed: bool = False
 ) -> None:
-    """Print a hop table for each trace, with what the analysis says of the hops, and a sentence for each that was not measured.
+    """Print a hop table for each trace, with what the analysis says of it and what is expected; a sentence where there is none.
 
     Arguments:
         result: what `nr.run` returned, or a part of it.
@@ -36,6 +36,14 @@ def print_traceroute(
             _print_rich(host, single.trace)
         else:
             _print_plain(host, single.trace)
+        sys.stdout.write("".join(f"{line}\n" for line in _verdicts(single)))
+
+
+def _verdicts(single: TracerouteResult) -> list[str]:
+    """What became of each expectation, a line each, and the difference from the baseline."""
+    words = {"success": "met", "failure": "NOT MET", "error": "ERROR", "skipped": "skipped"}
+    lines = [f"  {verdict.name}: {words[verdict.outcome]}: {verdict.reason}" for verdict in single.verdicts]
+    return [*map(printable, [*lines, *(single.diff or "").splitlines()]), *([""] if lines else [])]
 
 
 def _plan(single: TracerouteResult) -> str:

@@ -2,5 +2,6 @@
 
 from .save_traces import SaveTraces
 from .trace_progress import TraceProgress
+from .write_junit import WriteJUnit
 
-__all__ = ("SaveTraces", "TraceProgress")
+__all__ = ("SaveTraces", "TraceProgress", "WriteJUnit")

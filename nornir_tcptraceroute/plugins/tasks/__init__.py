@@ -1,7 +1,7 @@
 """Nornir tasks."""
 
 from .locate_block import BlockResult, locate_block
-from .result import TracerouteResult
+from .result import ExpectationError, TracerouteResult
 from .tcptraceroute import tcptraceroute
 
-__all__ = ("BlockResult", "TracerouteResult", "locate_block", "tcptraceroute")
+__all__ = ("BlockResult", "ExpectationError", "TracerouteResult", "locate_block", "tcptraceroute")

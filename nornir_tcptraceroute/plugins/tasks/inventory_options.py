@@ -10,6 +10,7 @@ from nornir.core.inventory import Host
 from ...analysis import Naming
 from ...probe.errors import OptionError
 from ...probe.options import PARAMETERS, TraceOptions
+from .expected import EXPECTED_OPTIONS
 from .inventory_naming import ADDRESSES, KEY, Namings
 from .packet_option import take_packet
 
@@ -57,7 +58,7 @@ def inventory_options(host: Host) -> dict[str, Any]:
             problems.append(f"{host.name}: {KEY} of {place} is not a mapping of options and their values")
             continue
         for name, value in options.items():
-            if name in PARAMETERS or name in TASK_OPTIONS:
+            if name in PARAMETERS or name in TASK_OPTIONS or name in EXPECTED_OPTIONS:
                 merged[name] = value
             elif name != ADDRESSES:
                 problems.append(f"{host.name}: {name!r} in {KEY} of {place} is not an option")

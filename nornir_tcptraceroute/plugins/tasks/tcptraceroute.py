@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from ...analysis import Naming, explain, label
+from ...analysis.expectations import Expectations
+from ...analysis.judgement import Judgement
+from ...analysis.verdicts import worst
+from ...measurements.settling import settle
 from ...probe.errors import OptionError, ProbeError
 from ...probe.library import trace
 from ...probe.options import TraceOptions
@@ -21,8 +25,9 @@ from ...probe.tracer import Event
 from ...remote import run as remote
 from ...remote.errors import RemoteError
 from .connections import connect
+from .expected import Expected
 from .inventory_naming import namings_of
-from .inventory_options import TaskOptions
+from .inventory_options import TaskOptions, inventory_options
 from .result import TracerouteResult
 
 MOST_THREADS = 32
@@ -52,6 +57,11 @@ def tcptraceroute(
     networks: Mapping[str, str | Sequence[str]] | None = None,
     devices: Mapping[str, str | Sequence[str]] | None = None,
     asn_database: str | None = None,
+    expect: Mapping[str, Any] | Expectations | None = None,
+    baseline: str | None = None,
+    baseline_action: str | None = None,
+    retries: int | None = None,
+    delay: float | None = None,
     family: int | None = None,
     first_ttl: int | None = None,
     max_ttl: int | None = None,
@@ -92,6 +102,11 @@ def tcptraceroute(
             hops; the longest prefix that holds a hop counts.
         devices: names of addresses, such as ``{"10.1.0.1": "core1"}``, beside those of the inventory.
         asn_database: path of a MaxMind DB file with AS numbers.
+        expect: what the path has to be, such as ``{"reached": True, "transit": "dc1"}``, or Expectations (docs/checks.md).
+        baseline: path of the file with a known-good path; ``{host}``, ``{destination}`` and ``{port}`` stand for what they say.
+        baseline_action: `compare` (default), `record` it anew, or `merge` what the trace shows into it.
+        retries: how often it is measured again while something is not met, 0..100 (0).
+        delay: the pause before that, 0..3600 s (5).
         family, first_ttl, max_ttl, queries, wait, deadline, gap_limit, parallel, source, source_port, interface, flags,
             tcp_options, length, tos, dont_fragment, method, names, evidence: options of TraceOptions, with its bounds and units.
         packet: the probe itself, sent as it is but for TTL, numbers and checksums, from controller or host: a Scapy packet
@@ -105,7 +120,9 @@ def tcptraceroute(
           nothing was sent
         * trace (``Trace``): the same as an object
         * destination, port: what was traced to
-        * failed (``bool``): only if it could not be measured; a destination that was not reached is a result (WARNING)
+        * verdicts, attempts, diff: what became of what is expected; the difference from the baseline as a unified diff
+        * failed (``bool``): only if it could not be measured or is not as it is expected; a destination that was not reached is
+          a result (WARNING)
 
         For several destinations or ports: ``{"traces": [...]}``, and a sub-result like this for each.
     """
@@ -113,14 +130,18 @@ def tcptraceroute(
     try:
         with namings_of(task.nornir.inventory) as namings:
             options = TaskOptions(task.host, given, namings)
-            measured = _from_host(task, options) if options.vantage == "host" else _from_controller(task, options)
-        outcomes = [_analysed(outcome, options.naming) for outcome in measured]
+            expected = _expected(task, given, options)
+            found = _settled(task, options, expected)
     except ProbeError as error:
         return TracerouteResult(task.host, *_asked(given), outcome=_named(error, task.host))
     told = [
-        TracerouteResult(task.host, request.destination, request.port, **_settings(outcome, task.host))
-        for request, outcome in zip(options.requests, outcomes, strict=True)
+        TracerouteResult(task.host, request.destination, request.port, **_settings(found[request].outcome, task.host))
+        for request in options.requests
     ]
+    if expected is not None:
+        for single, request in zip(told, options.requests, strict=True):
+            judgement = expected.keep(request, found[request].measured, found[request].judgement)
+            single.take(judgement, expected.diff(request, judgement), found[request].attempts)
     if not options.several:
         return told[0]
     for single in told:
@@ -131,6 +152,57 @@ def tcptraceroute(
         except NornirSubTaskError:
             continue
     return TracerouteResult(task.host, result={"traces": [_line(single) for single in told]})
+
+
+class _Found(NamedTuple):
+    """What became of a request."""
+
+    outcome: Outcome
+    judgement: Judgement = Judgement()
+    attempts: int = 1
+
+    @property
+    def measured(self) -> Trace | ProbeError:
+        """The outcome of what was no dry run."""
+        assert not isinstance(self.outcome, dict)
+        return self.outcome
+
+
+def _expected(task: Task, given: Mapping[str, Any], options: TaskOptions) -> Expected | None:
+    """What is expected; None for nothing, and in a dry run, which measures nothing."""
+    told = {name: value for name, value in given.items() if value is not None}
+    alone = len(task.nornir.inventory.hosts) == 1
+    expected = Expected(task.host, {**inventory_options(task.host), **told}, options.requests, options.naming, alone=alone)
+    return expected if expected.anything and not task.is_dry_run() else None
+
+
+def _settled(task: Task, options: TaskOptions, expected: Expected | None) -> dict[TraceOptions, _Found]:
+    """Measure, and measure again what is not as it is expected."""
+
+    def measure(requests: Sequence[TraceOptions]) -> list[Outcome]:
+        measured = (_from_host if options.vantage == "host" else _from_controller)(task, options, requests)
+        return [_analysed(outcome, options.naming) for outcome in measured]
+
+    if expected is None:
+        return dict(zip(options.requests, map(_Found, measure(options.requests)), strict=True))
+
+    def measure_or_tell(requests: Sequence[TraceOptions]) -> list[Outcome]:
+        try:
+            return measure(requests)
+        except ProbeError as error:
+            return [error] * len(requests)
+
+    def judged(request: TraceOptions, outcome: Outcome) -> _Found:
+        found = _Found(outcome)
+        return found._replace(judgement=expected.judgement(request, found.measured))
+
+    settled: dict[TraceOptions, _Found] = {}
+
+    def take(request: TraceOptions, found: _Found, attempts: int, _seconds: float) -> None:
+        settled[request] = found._replace(attempts=attempts)
+
+    settle(options.requests, measure_or_tell, judged, lambda found: found.judgement.met, lambda _: expected.retries, take)
+    return settled
 
 
 def _asked(given: dict[str, Any]) -> tuple[str | None, int | None]:
@@ -151,6 +223,7 @@ def _line(single: TracerouteResult) -> dict[str, Any]:
         "reached": trace_.reached if trace_ else None,
         "port_state": trace_.port_state if trace_ else None,
         "hops": len(trace_.hops) if trace_ else None,
+        **({"outcome": worst(single.verdicts)} if single.verdicts else {}),
     }
 
 
@@ -172,7 +245,7 @@ def _analysed(outcome: Outcome, naming: Naming) -> Outcome:
     return label(explain(outcome), naming) if isinstance(outcome, Trace) else outcome
 
 
-def _from_host(task: Task, options: TaskOptions) -> Sequence[Outcome]:
+def _from_host(task: Task, options: TaskOptions, requests: Sequence[TraceOptions]) -> Sequence[Outcome]:
     settings: dict[str, Any] = {
         "interpreter": options.interpreter,
         "become": options.become,
@@ -181,15 +254,15 @@ def _from_host(task: Task, options: TaskOptions) -> Sequence[Outcome]:
     }
     connection = connect(task, options.connection)
     if not task.is_dry_run():
-        return remote.measure(connection, options.requests, **settings)
-    plans = remote.plan(connection, options.requests, **settings)
+        return remote.measure(connection, requests, **settings)
+    plans = remote.plan(connection, requests, **settings)
     return [RemoteError(str(told["error"]["message"])) if isinstance(told.get("error"), dict) else told for told in plans]
 
 
-def _from_controller(task: Task, options: TaskOptions) -> Sequence[Outcome]:
+def _from_controller(task: Task, _options: TaskOptions, requests: Sequence[TraceOptions]) -> Sequence[Outcome]:
     measure: Callable[[TraceOptions], Outcome] = plan if task.is_dry_run() else partial(_trace, task)
     outcomes: dict[TraceOptions, Outcome | BaseException] = {}
-    waiting = iter(options.requests)
+    waiting = iter(requests)
     turn = threading.Lock()
 
     def work() -> None:
@@ -203,14 +276,14 @@ def _from_controller(task: Task, options: TaskOptions) -> Sequence[Outcome]:
             except BaseException as error:  # noqa: BLE001 - raised below, in the task's own thread
                 outcomes[request] = error
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(len(options.requests), MOST_THREADS) - 1)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(len(requests), MOST_THREADS) - 1)]
     for thread in threads:
         thread.start()
     work()
     for thread in threads:
         thread.join()
     told: list[Outcome] = []
-    for request in options.requests:
+    for request in requests:
         outcome = outcomes[request]
         if isinstance(outcome, BaseException) and not isinstance(outcome, ProbeError):
             raise outcome
