@@ -104,6 +104,8 @@ class _Flow:
         segment = _segment(first)
         self.sequence_length = len(segment) - (segment[12] >> 4) * 4 + sum(bool(first.flags & bit) for bit in (_SYN, _FIN))
         self._segments: dict[tuple[int, int, int], bytes] = {}
+        # When each TTL was sent last.
+        self._latest: dict[int, float] = {}
         # Nothing is left to chance: the numbers of the probes are known.
         self._matcher = Matcher(endpoints, self, first.flags, bytes)
 
@@ -133,6 +135,7 @@ class _Flow:
         probe = Probe(ttl, 1, segment.sequence, segment.acknowledgment, identification)
         probe.sent_at = at
         self.sent.append(_Sent(probe, data))
+        self._latest[ttl] = at
         self.queries[ttl] += 1
         self.counters["sent"] += 1
         self.last_at = at
@@ -149,7 +152,7 @@ class _Flow:
         verdict = self._matcher.match(packet, at)
         for answer in verdict.answers:
             tcp = answer.packet if isinstance(answer.packet, TcpReply) else None
-            overtaken = tcp is not None and bool(tcp.flags & _RST) and not self._matcher.was_last(answer.probe, at)
+            overtaken = tcp is not None and bool(tcp.flags & _RST) and self._overtaken(answer.probe)
             # An answer that a later one confirms came with bytes of its own.
             own = data if answer.packet is packet else as_received(answer.packet, *self.endpoints[:2])
             self._received.append(_Received(answer, own, challenge=False, overtaken=overtaken))
@@ -160,6 +163,10 @@ class _Flow:
             self._unconfirmed.append(_Received(answer, data, challenge=False, overtaken=False))
         elif not verdict.answers:
             self.counters["ignored_" + verdict.outcome] += 1
+
+    def _overtaken(self, probe: Probe) -> bool:
+        """Whether a later probe may have reached the destination by now, see ``Matcher.was_last``."""
+        return any(ttl >= probe.ttl and at > probe.sent_at for ttl, at in self._latest.items())
 
     @property
     def received(self) -> list[_Received]:
@@ -326,27 +333,39 @@ def _together(flows: Sequence[_Flow]) -> Iterator[list[_Flow]]:
     """The flows of each trace, in the order of their first probes."""
     ordered = sorted(flows, key=lambda flow: (flow.key, flow.began))
     for _key, same in groupby(ordered, key=lambda flow: flow.key):
-        several: list[_Flow] = []
+        several = _Several()
         for flow in same:
             if len(flow.queries) > 1:
                 yield [flow]
-            elif several and _continues(several, flow):
-                several.append(flow)
-            else:
-                if several:
-                    yield several
-                several = [flow]
-        if several:
-            yield several
+            elif not several.add(flow):
+                yield several.flows
+                several = _Several()
+                several.add(flow)
+        if several.flows:
+            yield several.flows
 
 
-def _continues(flows: Sequence[_Flow], flow: _Flow) -> bool:
-    """Whether a flow of one TTL goes on with the trace of such flows."""
-    if flow.began - flows[-1].last_at > LONGEST_PAUSE_BETWEEN_FLOWS or flow.last_at - flows[0].began > LONGEST_TRACE:
-        return False
-    (ttl,) = flow.queries
-    packets = sum(len(other.sent) + len(other.received) for other in (*flows, flow))
-    return sum(other.queries[ttl] for other in (*flows, flow)) <= MOST_QUERIES and packets <= MOST_PACKETS
+class _Several:
+    """Flows of one TTL each that are one trace, in the order of time."""
+
+    def __init__(self) -> None:
+        self.flows: list[_Flow] = []
+        self._queries: Counter[int] = Counter()
+        self._packets = 0
+
+    def add(self, flow: _Flow) -> bool:
+        """Add a flow, if it goes on with the trace and the record of a trace has room for it; the first is always added."""
+        queries = self._queries + flow.queries
+        packets = self._packets + len(flow.sent) + len(flow.received)
+        if self.flows:
+            pause, lasts = flow.began - self.flows[-1].last_at, flow.last_at - self.flows[0].began
+            if pause > LONGEST_PAUSE_BETWEEN_FLOWS or lasts > LONGEST_TRACE:
+                return False
+            if max(queries.values()) > MOST_QUERIES or packets > MOST_PACKETS:
+                return False
+        self.flows.append(flow)
+        self._queries, self._packets = queries, packets
+        return True
 
 
 class _Findings:

@@ -20,12 +20,12 @@ Timed = tuple[float, bytes]
 def pcap(timed: Iterable[Timed], link: int = RAW, *, order: str = "<", nano: bool = False, snap: int = 65535) -> bytes:
     """A file in pcap form; packets longer than ``snap`` are cut."""
     magic = 0xA1B23C4D if nano else 0xA1B2C3D4
-    data = struct.pack(order + "IHHIIII", magic, 2, 4, 0, 0, snap, link)
+    parts = [struct.pack(order + "IHHIIII", magic, 2, 4, 0, 0, snap, link)]
     for at, packet in timed:
         fraction = round(at % 1 * (1e9 if nano else 1e6))
         framed = frame(packet, link & 0xFFFF)
-        data += struct.pack(order + "IIII", BASE + int(at), fraction, min(len(framed), snap), len(framed)) + framed[:snap]
-    return data
+        parts += struct.pack(order + "IIII", BASE + int(at), fraction, min(len(framed), snap), len(framed)), framed[:snap]
+    return b"".join(parts)
 
 
 def pcapng(timed: Iterable[Timed], links: Sequence[int] = (RAW,), *, order: str = "<") -> bytes:

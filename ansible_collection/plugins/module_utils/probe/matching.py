@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from itertools import takewhile
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol, Set, Tuple
 
 from .options import FLAG_BITS
@@ -133,8 +132,7 @@ class Matcher:
         A destination that waits for our RST resets a probe with a higher number, which is one that a later probe has overtaken.
         So a RST says "closed" for certain only where no later probe can have been there before.
         """
-        later = takewhile(lambda other: other.sent_at > probe.sent_at, reversed(self._by_sequence.values()))
-        return not any(other.ttl >= probe.ttl and other.sent_at <= at for other in later)
+        return not any(other.ttl >= probe.ttl and probe.sent_at < other.sent_at <= at for other in self._by_sequence.values())
 
     def _match_icmp(self, error: IcmpError, at: float) -> Verdict:
         quote, flow = error.quote, self._endpoints
