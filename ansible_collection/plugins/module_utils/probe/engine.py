@@ -42,6 +42,8 @@ _CLOCK_STEP = 0.0005
 #: A stamp older than this, in seconds, is not believed.
 _OLDEST_STAMP = 10.0
 
+#: Half of what a system call that sends may take, in seconds.
+_LONGEST_HALF_CALL = 0.00002
 #: So many random bytes are asked for at once.
 _RANDOM_POOL = 4096
 #: So many probes at most leave before what has arrived is read.
@@ -472,31 +474,41 @@ class Engine:
 
     def _send(self, running: Running, probe: Probe) -> None:
         tracer = running.tracer
-        sent_at = time.monotonic()
         try:
-            self._emit(running, probe, sent_at)
+            sent_at = self._emit(running, probe)
         except OSError as error:
+            now = time.monotonic()
             if error.errno in _TRANSIENT and running.tries < _TRIES:
                 running.tries += 1
-                running.try_at = sent_at + _TRY_AFTER * running.tries
+                running.try_at = now + _TRY_AFTER * running.tries
                 return
             self._by_sequence.pop(probe.sequence, None)
             running.pending, running.tries = None, 0
-            tracer.failed(probe, errno.errorcode.get(error.errno or 0, "E{}".format(error.errno)), sent_at)
+            tracer.failed(probe, errno.errorcode.get(error.errno or 0, "E{}".format(error.errno)), now)
             return
         self._pacing.take(running.flow.address, probe.ttl)
         running.pending, running.tries = None, 0
         tracer.sent(probe, sent_at)
 
-    def _emit(self, running: Running, probe: Probe, at: float) -> None:
+    @staticmethod
+    def _left_at(before: float) -> float:
+        """When a probe left that was handed to the kernel at this time, and taken by now: half-way, as far as that is known.
+
+        What is longer than a system call takes was this process waiting for a processor, before or after.
+        """
+        return before + min((time.monotonic() - before) / 2, _LONGEST_HALF_CALL)
+
+    def _emit(self, running: Running, probe: Probe) -> float:
+        """Hand a probe to the kernel; returns when it left, in seconds of the monotonic clock."""
         flow, transport = running.flow, running.transport
         if isinstance(transport, ConnectTransport):
-            transport.send(flow, probe, at)
-            return
+            return self._left_at(transport.send(flow, probe))
         # An answer may be there before ``send`` returns, so the probe can be found from here on.
         self._by_sequence[probe.sequence] = running
         packet = running.tracer.builder.build(probe.ttl, probe.sequence, probe.acknowledgment, probe.identification)
+        before = time.monotonic()
         transport.send(packet, flow.address, flow.source, flow.device_index)
+        return self._left_at(before)
 
     # Receiving.
 

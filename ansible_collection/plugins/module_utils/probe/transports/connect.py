@@ -15,6 +15,7 @@ import os
 import select
 import socket
 import struct
+import time
 from collections import deque
 from typing import Deque, Dict, List, NamedTuple, Optional, Tuple, Union
 
@@ -117,12 +118,14 @@ class ConnectTransport:
             self._drop(attempt)
         self._poll.close()
 
-    def send(self, flow: Flow, probe: Probe, at: float) -> None:
+    def send(self, flow: Flow, probe: Probe) -> float:
         """Begin a connection whose SYN has the probe's TTL.
 
         Arguments:
             flow: of the trace. probe: its TTL counts; its numbers are the tracer's alone.
-            at: the time, in seconds of the caller's clock.
+
+        Returns:
+            When the kernel was asked to send, in seconds of the monotonic clock.
 
         Raises:
             OSError: the system's refusal: no route, no port (EADDRNOTAVAIL), no file descriptor (EMFILE), firewall (EPERM).
@@ -131,15 +134,17 @@ class ConnectTransport:
         try:
             self._prepare(opened, flow, probe.ttl)
             place = (flow.address, flow.options.port)
+            asked_at = time.monotonic()
             number = opened.connect_ex(place if self.family == 4 else (*place, 0, flow.device_index))
             _refuse(number)
             self._poll.register(opened.fileno(), select.EPOLLOUT | select.EPOLLERR)
         except BaseException:
             opened.close()
             raise
-        attempt = _Attempt(flow, probe, opened, at + LIFETIME)
+        attempt = _Attempt(flow, probe, opened, asked_at + LIFETIME)
         self._attempts[attempt.number] = attempt
         self._by_age.append(attempt)
+        return asked_at
 
     def _prepare(self, opened: socket.socket, flow: Flow, ttl: int) -> None:
         options = flow.options
@@ -174,7 +179,7 @@ class ConnectTransport:
 
     @property
     def expires_at(self) -> float:
-        """When ``expire`` has something to do, in seconds of the caller's clock; infinity for never."""
+        """When ``expire`` has something to do, in seconds of the monotonic clock; infinity for never."""
         return self._by_age[0].expires_at if self._by_age else math.inf
 
     def expire(self, now: float) -> None:
