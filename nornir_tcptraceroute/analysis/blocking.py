@@ -480,7 +480,7 @@ class _Judgement:
         begins = min(path.translated, default=None)
         if begins is None or begins in beside.translated or begins not in beside.routers:
             return None
-        if any(ttl < begins for ttl in self.differences) or not _together(path, beside, begins - 1):
+        if not _together(path, beside, begins - 1):
             return None
         self.notes.append(
             f"From hop {begins} on, routers on the way of {self.name} answer under {self.address}: "

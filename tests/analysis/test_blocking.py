@@ -335,6 +335,27 @@ def test_the_same_router_at_another_distance_shows_another_way() -> None:
     assert locate_block(take(dropped_behind(PATH, 2), BLOCKED), longer).reason == "paths_differ"
 
 
+def translated(trace: Trace, begins: int) -> Trace:
+    """The trace as it is where a router translates the destination and the answers of all behind it."""
+
+    def hidden(hop: Hop) -> Hop:
+        told = tuple(replace(reply, address=trace.address) for reply in hop.replies)
+        return replace(hop, address=trace.address, addresses=(trace.address,), replies=told)
+
+    return replace(trace, hops=tuple(hidden(hop) if hop.ttl >= begins else hop for hop in trace.hops))
+
+
+@pytest.mark.parametrize("count", [4, 5, 7])
+def test_a_translation_that_the_working_one_does_not_meet_leads_elsewhere(count: int) -> None:
+    behind = translated(take(path_of(count), BLOCKED), 3)
+    block = locate_block(behind, GOOD)
+    assert (block.verdict, *places(block)) == ("substituted", 2, 3, 3), block.sentence
+    assert any("its destination is translated there" in note for note in block.notes)
+    # Both translated, or over another way, it proves nothing.
+    assert locate_block(behind, translated(take(path_of(count), WORKING), 3)).verdict == "open"
+    assert locate_block(translated(take(path_of(5), BLOCKED), 3), elsewhere(GOOD, [2])).verdict == "open"
+
+
 def test_what_may_be_another_way_back_is_no_doubt() -> None:
     blocked, working = take(replace(PATH, port="closed"), BLOCKED, longer=-1), GOOD
     assert doubtful(blocked, working)
