@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nornir_tcptraceroute.analysis import explain
 from nornir_tcptraceroute.analysis.expectations import WORDS, Expectations
 from nornir_tcptraceroute.analysis.naming import Naming, label
 from nornir_tcptraceroute.analysis.verdicts import Verdict, judge, unmeasured, worst
 from nornir_tcptraceroute.probe.options import TraceOptions
 from nornir_tcptraceroute.probe.records import Modification, Reply, Trace
 from tests.analysis.paths import TARGET, hop, path, reply
+from tests.analysis.quoting_network import QuotingNetwork, unchanged
 from tests.strategies import traces
-from tests.unit.virtual_network import Path, Router, VirtualNetwork, router_address
+from tests.unit.virtual_network import Path, Router, router_address
 
 A, B, C, D = "10.0.1.1", "10.0.2.1", "10.0.3.1", "10.0.4.1"
 NAMING = Naming(
@@ -344,8 +346,11 @@ def clean_network(seed: int) -> tuple[Path, Trace]:
     )
     family = chance.choice([4, 6])
     destination = {4: "198.51.100.9", 6: "2001:db8:9::9"}[family]
-    options = TraceOptions(destination=destination, port=443, max_ttl=16, wait=0.5)
-    return network, VirtualNetwork(network, options, seed, family=family).run()
+    shape = chance.choice(["none", "mss", "linux"])
+    options = TraceOptions(destination=destination, port=443, max_ttl=16, wait=0.5, tcp_options=shape)
+    quote = chance.choice([8, 28, 1500])
+    trace = QuotingNetwork(network, options, seed, family=family, change=unchanged, quote=quote, extension=b"").run()
+    return network, explain(trace)
 
 
 def test_a_thousand_clean_traces_never_cry_wolf() -> None:
