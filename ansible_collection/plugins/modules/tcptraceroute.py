@@ -992,7 +992,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.probe.errors import OptionError, ProbeError
 from ..module_utils.probe.options import TraceOptions
-from ..module_utils.probe.plan import plan
 from ..module_utils.result_size import within_bounds
 from ..module_utils.task_options import argument_spec, rate_of, requests_of
 from ..module_utils.unprivileged import measure
@@ -1031,6 +1030,9 @@ def main() -> None:
 
 def _tell_plan(module: AnsibleModule, requests: List[TraceOptions]) -> None:
     """End in check mode: with what would be sent, or with why nothing could be."""
+    # Compiled on the host like all that is imported, which only this task needs.
+    from ..module_utils.probe.plan import plan
+
     plans = []
     problems = []
     for request in requests:
