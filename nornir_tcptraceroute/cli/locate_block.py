@@ -11,7 +11,7 @@ from nornir_tcptraceroute.analysis import tcp_answers  # noqa: F401 - which load
 from nornir_tcptraceroute.analysis.blocking import Block
 from nornir_tcptraceroute.measurements.blocking import block_requests, measure_block
 from nornir_tcptraceroute.probe.engine import Engine
-from nornir_tcptraceroute.probe.errors import OptionError, ProbeError
+from nornir_tcptraceroute.probe.errors import OptionError, PrivilegeError, ProbeError
 from nornir_tcptraceroute.probe.flow import Flow, open_flow
 from nornir_tcptraceroute.probe.options import PARAMETERS, TraceOptions
 from nornir_tcptraceroute.probe.privileges import drop_privileges
@@ -94,7 +94,13 @@ def run(arguments: argparse.Namespace) -> int:
         with Engine() as engine:
             found = measure_block(options, _Prober(engine).measure, working_port=arguments.working)
     except ProbeError as error:
-        write_error(f"{_NAME}: {error}\n")
+        # An ACK is no connection; two SYNs can be sent as connections.
+        hint = (
+            "; or name a port that works with --working"
+            if isinstance(error, PrivilegeError) and arguments.working is None
+            else ""
+        )
+        write_error(f"{_NAME}: {error}{hint}\n")
         return NOT_KNOWN
     except KeyboardInterrupt:
         return signal_status(_KEYBOARD)

@@ -71,11 +71,19 @@ def test_the_document_is_the_verdict_with_both_traces(ports: Lab) -> None:
     assert set(told) == {field.name for field in fields(Block)} | {"is_blocked"}
 
 
-def test_no_privilege_is_one_sentence(ports: Lab) -> None:
+def test_no_privilege_for_an_ack_is_one_sentence(ports: Lab) -> None:
     ended = ports.run("client", [*COMMAND, "server", "81"], capabilities=False)
     assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr.startswith("nornir-tcptraceroute locate-block: raw sockets need CAP_NET_RAW")
+    assert ended.stderr.endswith("; or name a port that works with --working\n")
     assert ended.stderr.count("\n") == 1
+
+
+def test_without_privilege_two_ports_are_compared_by_connections(ports: Lab) -> None:
+    ended = ports.run("client", [*COMMAND, "server", "81", "-4", "--working", "80", "--json", *QUICK], capabilities=False)
+    told = json.loads(ended.stdout)
+    assert (ended.returncode, told["verdict"], told["likely"]["ttl"]) == (1, "dropped", 2), told["sentence"]
+    assert {told[name]["method"] for name in ("blocked", "working")} == {"connect"}
 
 
 WRONG = [
