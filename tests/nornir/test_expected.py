@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -28,7 +30,8 @@ from tests.nornir.conftest import Run, managed
 
 A, B, X = "10.0.1.1", "10.0.2.1", "10.0.9.1"
 REQUEST = TraceOptions(destination="web.example", port=443)
-JUNIT = xmlschema.XMLSchema(str(Path(__file__).parents[1] / "reports" / "junit.xsd"))
+ROOT = Path(__file__).parents[2]
+JUNIT = xmlschema.XMLSchema(str(ROOT / "tests" / "reports" / "junit.xsd"))
 
 
 def expected(*requests: TraceOptions, alone: bool = True, naming: Naming | None = None, **options: Any) -> Expected:
@@ -175,6 +178,18 @@ def test_a_case_for_each_host_and_trace(tmp_path: Path) -> None:
     failure = root.find("testsuite/testcase/failure")
     assert failure is not None
     assert failure.get("message") == f"transit: the path does not pass {B}, and every hop answered"
+
+
+def test_only_the_processor_with_a_live_table_needs_rich() -> None:
+    program = (
+        "import sys; sys.modules['rich'] = None\n"
+        "from nornir_tcptraceroute.plugins import processors\n"
+        "assert processors.SaveTraces and processors.WriteJUnit and not hasattr(processors, 'Nothing')\n"
+        "try: processors.TraceProgress\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "rich" in done.stdout
 
 
 # Real traces.

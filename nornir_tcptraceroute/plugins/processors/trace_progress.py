@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
@@ -18,6 +18,9 @@ from rich.text import Text
 from ...probe.options import TraceOptions
 from ...probe.tracer import Event
 from ..tasks.result import TracerouteResult
+
+if TYPE_CHECKING:
+    from typing import Self
 
 MOST_ROWS = 20
 

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
@@ -16,6 +16,9 @@ from ...analysis.verdicts import worst
 from ...reports.junit import Case, Suite, junit_xml
 from ...reports.table import hop_table, plain
 from ..tasks.result import TracerouteResult
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class WriteJUnit:
