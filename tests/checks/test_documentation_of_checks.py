@@ -10,11 +10,13 @@ import pytest
 from nornir_tcptraceroute.analysis.baseline import from_document
 from nornir_tcptraceroute.analysis.document import parse
 from nornir_tcptraceroute.analysis.expectations import WORDS, Expectations
-from nornir_tcptraceroute.analysis.judgement import BASELINE_ACTIONS
-from nornir_tcptraceroute.analysis.verdicts import OUTCOMES
+from nornir_tcptraceroute.analysis.judgement import BASELINE_ACTIONS, Judgement
+from nornir_tcptraceroute.analysis.verdicts import OUTCOMES, Verdict
 from nornir_tcptraceroute.checks.check_file import CHECK_KEYS, InventoryNames, read_checks
+from nornir_tcptraceroute.checks.running import Outcome
 from nornir_tcptraceroute.plugins.tasks.expected import EXPECTED_OPTIONS
 from nornir_tcptraceroute.probe.records import PORT_STATES
+from tests.checks.test_running import check
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "checks.md").read_text()
@@ -55,6 +57,13 @@ def test_every_key_of_a_check_is_told() -> None:
 def test_every_state_and_every_use_of_baselines_is_told() -> None:
     assert all(f"`{state}`" in section("What can be expected") for state in PORT_STATES)
     assert all(f"`{action}`" in section("A check file") for action in BASELINE_ACTIONS[1:])
+
+
+def test_every_field_of_the_document_is_told() -> None:
+    outcome = Outcome(check(), None, None, Judgement((Verdict("reached", "error", "why", expected=True, actual=None),)))
+    told = first_cells(section("A check file").partition("for each check and vantage")[2])
+    assert set(outcome.to_dict()) <= set(told)
+    assert all(f"`{name}`" in section("A check file") for name in outcome.to_dict()["verdicts"][0])
 
 
 def test_every_option_of_the_task_is_told() -> None:
