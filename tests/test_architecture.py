@@ -36,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
 THIRD_PARTY: dict[str, set[str]] = {
     "asyncssh": {"lab"},
     "maxminddb": {"analysis"},
-    "netaddr": {"analysis"},
+    "netaddr": {"analysis", "cli"},
     "paramiko": {"plugins", "remote"},
     "rich": {"cli", "plugins"},
     "tcptraceroute_probe": {"remote"},

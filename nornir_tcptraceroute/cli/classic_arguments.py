@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nornir_tcptraceroute.probe.errors import OptionError
 from nornir_tcptraceroute.probe.options import FLAG_BITS, PARAMETERS, TraceOptions
+from nornir_tcptraceroute.probe.pacing import PROCESS_RATE, read_rate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,24 @@ OPTIONS = (
     CommandOption(("--gap-limit",), "N", "gap_limit", classic=False),
     CommandOption(("--method",), "METHOD", "method", classic=False),
     CommandOption(
-        ("--json",), text="Print the whole trace as one JSON document on standard output, and no hop lines.", classic=False
+        ("--targets",),
+        "FILE",
+        text="Trace to all targets of a file (- for standard input) at the same time, and print each trace when it has ended: on "
+        "each line an address, a name, a prefix (10.0.0.0/28) or a range (10.0.0.1-20, 10.0.0.*), and a port where it is "
+        "another. HOST is left out then.",
+        classic=False,
+    ),
+    CommandOption(
+        ("--rate",),
+        "N",
+        text="Probes per second of all traces together: between 1 and 1000000, or unlimited; default 5000. A near router gets "
+        "at most a fifth of it, a destination at most 500.",
+        classic=False,
+    ),
+    CommandOption(
+        ("--json",),
+        text="Print the whole trace as one JSON document on standard output, and no hop lines; with --targets a line for each.",
+        classic=False,
     ),
     CommandOption(("--evidence",), "WHICH", "evidence", "They are in the JSON document.", classic=False),
     CommandOption(
@@ -107,6 +125,7 @@ USAGE = """\
 Usage: tcptraceroute [-nNFSAEd46] [-i INTERFACE] [-f FIRST_TTL] [-m MAX_TTL]
        [-q QUERIES] [-w SECONDS] [-p|-P SOURCE_PORT] [-s SOURCE_ADDRESS]
        [-t TOS] [-l LENGTH] HOST [PORT] [LENGTH]
+       tcptraceroute --targets FILE [OPTIONS] [PORT] [LENGTH]
        tcptraceroute --help tells all options.
 """
 
@@ -117,7 +136,9 @@ class Request(NamedTuple):
     Attributes:
         options: the trace. Its length is None where the one asked for is below any packet's.
         length: IP length in bytes as asked for, None where none was.
-        json: one JSON document instead of hop lines.
+        targets: file of targets, ``-`` for standard input, or None; with it the destination of the options stands for all.
+        rate: probes per second of all traces together; infinite is no limit.
+        json: JSON instead of hop lines.
         explain: tell what the answers mean.
         networks: file with networks and devices for that, or None.
         debug: tell every packet.
@@ -131,6 +152,8 @@ class Request(NamedTuple):
 
     options: TraceOptions
     length: int | None = None
+    targets: str | None = None
+    rate: float = PROCESS_RATE
     json: bool = False
     explain: bool = False
     networks: str | None = None
@@ -241,19 +264,25 @@ class _Reading:
         minimum = PARAMETERS["length"].minimum
         raised = isinstance(length, int) and 0 < length < (minimum or 0)
         options = self._checked_options({**self._values, "length": None if raised else length})
+        rate = self._rate()
+        targets = self._targets()
         count = len(self._split.operands)
+        enough = 1 <= count <= 3 if targets is None else count <= 2
         # As in the classic tool, what is wrong with a value is told without the usage.
-        show_usage = bool(self._split.unknown) or not (self._problems or 1 <= count <= 3)
-        if not 1 <= count <= 3:
-            self._problems.append(f"{count or 'No'} operands given, where HOST [PORT] [LENGTH] are needed")
+        show_usage = bool(self._split.unknown) or not (self._problems or enough)
+        if not enough:
+            wanted = "HOST [PORT] [LENGTH] are needed" if targets is None else "[PORT] [LENGTH] may stand beside --targets"
+            self._problems.append(f"{count or 'No'} operands given, where {wanted}")
         if options is None or self._problems:
             raise UsageError(self._problems, show_usage=show_usage)
         return Request(
             options=options,
             length=length,
+            targets=targets,
+            rate=rate,
             json="--json" in self._names,
             explain=bool(self._names & {"--explain", "--networks"}),
-            networks=next((text for name, text in reversed(self._given) if name == "--networks"), None),
+            networks=self._value_of("--networks"),
             debug="-d" in self._names,
             translations=self._last({"--dnat": "show", "--no-dnat": "hide", "--no-dnat-strict": "refuse"}, "hide"),
             track_port=self._tracks_port(),
@@ -265,6 +294,28 @@ class _Reading:
     def _last(self, meanings: dict[str, str], default: str) -> str:
         """The meaning of the last of several options that was given."""
         return next((meanings[name] for name, _ in reversed(self._given) if name in meanings), default)
+
+    def _value_of(self, wanted: str) -> str | None:
+        """The value of an option, the last one given; None where there is none."""
+        return next((text for name, text in reversed(self._given) if name == wanted), None)
+
+    def _rate(self) -> float:
+        text = self._value_of("--rate")
+        try:
+            return PROCESS_RATE if text is None else read_rate(text)
+        except OptionError as error:
+            self._problems += error.problems
+            return PROCESS_RATE
+
+    def _targets(self) -> str | None:
+        targets = self._value_of("--targets")
+        if targets is not None:
+            self._problems += [
+                f"{name} is for a single trace, and can't be given together with --targets"
+                for name in ("-d", "-p", "-P")
+                if name in self._names
+            ]
+        return targets
 
     def _read_options(self) -> None:
         for name, text in self._given:
@@ -294,7 +345,8 @@ class _Reading:
             self._values["flags"] = ",".join(flags)
 
     def _read_operands(self) -> None:
-        host, port, length = (*self._split.operands[:3], None, None, None)[:3]
+        operands = self._split.operands if self._value_of("--targets") is None else [None, *self._split.operands]
+        host, port, length = (*operands[:3], None, None, None)[:3]
         # Without a host, the rest is still checked; that it is missing is told elsewhere.
         self._values["destination"] = "host.invalid" if host is None else host
         if port is not None:
@@ -393,7 +445,9 @@ Exit status with --fail-unreached or --fail-closed:
   2  the destination's TCP did not answer
   3  the destination's TCP did not answer, and an ICMP unreachable said why
   4  the destination answered, but not from an open port (--fail-closed)
-Either way 130 after SIGINT and 143 after SIGTERM, with what was known by then.
+Either way 130 after SIGINT and 143 after SIGTERM, with what was known by then. With
+--targets 0 where each trace alone would have 0, 1 where one could not be measured,
+else the highest of theirs.
 """
 
 _INDENT = 25

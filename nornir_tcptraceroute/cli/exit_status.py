@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from nornir_tcptraceroute.probe.records import Reply, Trace
 
@@ -18,6 +18,7 @@ __all__ = (
     "SUCCESS",
     "UNREACHABLE",
     "classic_status",
+    "common_status",
     "honest_status",
     "signal_status",
 )
@@ -53,6 +54,12 @@ def honest_status(trace: Trace, *, port_open: bool) -> int:
     if trace.stop_reason == "error":
         return ERROR
     return UNREACHABLE if _unreachable(trace, lambda _: True) else SILENT
+
+
+def common_status(statuses: Iterable[int]) -> int:
+    """The status of several traces: 0 where each has 0, 1 where one could not be measured, else the highest of theirs."""
+    told = set(statuses)
+    return ERROR if ERROR in told else max(told, default=SUCCESS)
 
 
 def signal_status(number: int) -> int:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .classic_arguments import Request
     from .explanation import Explanation
 
-__all__ = ("trace",)
+__all__ = ("document_writer", "error_text", "explanation_of", "open_preferred", "trace")
 
 #: How soon a signal ends the wait for names, in seconds.
 _NAMES_PATIENCE = 0.1
@@ -52,23 +52,29 @@ def trace(request: Request) -> int:
         ProbeError: nothing could be measured.
         OutputLostError: standard output took no more.
     """
-    document = _document_writer() if request.json else None
-    explanation = _explanation(request) if request.explain else None
+    document = document_writer() if request.json else None
+    explanation = explanation_of(request) if request.explain else None
     write_error("".join(f"{warning}\n" for warning in request.warnings))
-    with _open_flow(request) as flow, Engine() as engine:
+    with _open_flow(request) as flow, Engine(request.rate) as engine:
         method = engine.open(flow)
         drop_privileges()
         _tell_plan(request, flow, method)
         return _Session(request, flow, engine, document, explanation).run()
 
 
-def _document_writer() -> Callable[[object], str]:
+def document_writer() -> Callable[[object], str]:
+    """What makes JSON of a record, loaded."""
     import json
 
     return json.dumps
 
 
-def _explanation(request: Request) -> Explanation:
+def explanation_of(request: Request) -> Explanation:
+    """What explains traces, loaded.
+
+    Raises:
+        ProbeError: see Explanation.
+    """
     from .explanation import Explanation
 
     return Explanation(request.networks)
@@ -76,16 +82,16 @@ def _explanation(request: Request) -> Explanation:
 
 def _open_flow(request: Request) -> Flow:
     try:
-        return _open_preferred(request.options, reserve=not request.share_source_port)
+        return open_preferred(request.options, reserve=not request.share_source_port)
     except TransportError as error:
         if request.options.source_port is None or request.share_source_port:
             raise
         # What can be had without a reservation failed because the port is in use.
-        _open_preferred(request.options, reserve=False).close()
+        open_preferred(request.options, reserve=False).close()
         raise TransportError(f"{error}; -P instead of -p takes it all the same") from None
 
 
-def _open_preferred(options: TraceOptions, *, reserve: bool) -> Flow:
+def open_preferred(options: TraceOptions, *, reserve: bool) -> Flow:
     """As ``open_flow``, but of a name with addresses of both IP versions take IPv4, the only one that the classic tool knows."""
     if options.family is None and not any(is_address(place) for place in (options.destination, options.source or "")):
         try:
@@ -189,7 +195,7 @@ class _Session:
         for reply in hop.replies:
             if reply.error is not None and reply.error not in self._send_errors:
                 self._send_errors.add(reply.error)
-                write_error(f"Warning: hop {hop.ttl}: a probe was not sent: {_error_text(reply.error)}\n")
+                write_error(f"Warning: hop {hop.ttl}: a probe was not sent: {error_text(reply.error)}\n")
 
     def _finish(self) -> int:
         if self._lost is not None:
@@ -236,7 +242,7 @@ class _Session:
         return honest_status(trace, port_open=self._request.strictness == "open")
 
 
-def _error_text(name: str) -> str:
+def error_text(name: str) -> str:
     """A system error's name with what the system says of it."""
     number = getattr(errno, name, None)
     return name if number is None else f"{os.strerror(number)} ({name})"

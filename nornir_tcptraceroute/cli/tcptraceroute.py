@@ -71,7 +71,11 @@ def _trace(request: Request) -> int:
     from .session import trace
 
     try:
-        return trace(request)
+        if request.targets is None:
+            return trace(request)
+        from .targets import trace_targets
+
+        return trace_targets(request)
     except ProbeError as error:
         problems = error.problems if isinstance(error, OptionError) else [str(error)]
         write_error("".join(f"tcptraceroute: {problem}\n" for problem in problems))

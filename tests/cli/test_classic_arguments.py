@@ -92,6 +92,9 @@ def test_options_of_the_trace(words: str, expected: dict[str, Any], *, behind: b
         ("", {"strictness": "classic", "length": None, "warnings": ()}),
         ("", {"explain": False, "networks": None}),
         ("--json", {"json": True, "explain": False}),
+        ("", {"targets": None, "rate": 5000.0}),
+        ("--rate 5", {"rate": 5.0}),
+        ("--rate 5 --rate=unlimited", {"rate": float("inf")}),
         ("--explain", {"json": False, "explain": True, "networks": None}),
         ("--networks a.yaml", {"explain": True, "networks": "a.yaml"}),
         ("--networks=a.yaml --networks b.yaml", {"explain": True, "networks": "b.yaml"}),
@@ -183,7 +186,8 @@ REFUSED: list[tuple[list[str], list[str]]] = [
     (["--parallel", "0"], ["parallel: 0 is not between 1 and 255"]),
     (["--deadline", "0"], ["deadline: 0 is not between 0.05 and 86400 s"]),
     (["--gap-limit", "-1"], ["gap_limit: -1 is not between 0 and 255"]),
-    (["--method", "magic"], ["method: 'magic' is not one of auto, raw"]),
+    (["--rate", "0"], ["rate: '0' is not between 1 and 1000000 probes per second, nor 'unlimited'"]),
+    (["--method", "magic"], ["method: 'magic' is not one of auto, raw, connect"]),
     (["--tcp-options", "all"], ["tcp_options: 'all' is not one of none, mss, linux"]),
     (["--evidence", "some"], ["evidence: 'some' is not one of none, notable, all"]),
     (["--flags", "XMAS"], ["flags: 'XMAS' is not a list of TCP flags from FIN, SYN, RST, PSH, ACK, URG, ECE, CWR"]),
@@ -365,3 +369,25 @@ def test_help_tells_every_annotation() -> None:
 def test_help_fits_a_terminal() -> None:
     assert max(map(len, help_text().splitlines())) <= 100
     assert help_text().isascii()
+
+
+@pytest.mark.parametrize(
+    ("words", "port", "length"),
+    [("", 80, None), ("443", 443, None), ("ssh 100", 22, 100)],
+)
+def test_beside_targets_no_host_is_given(words: str, port: int, length: int | None) -> None:
+    asked = request("--targets", "file", *words.split())
+    assert (asked.targets, asked.options.port, asked.options.length) == ("file", port, length)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problems"),
+    [
+        (["-d"], ["-d is for a single trace, and can't be given together with --targets"]),
+        (["-p", "5"], ["-p is for a single trace, and can't be given together with --targets"]),
+        (["-P", "5"], ["-P is for a single trace, and can't be given together with --targets"]),
+        (["1", "40", "3"], ["3 operands given, where [PORT] [LENGTH] may stand beside --targets"]),
+    ],
+)
+def test_what_is_for_a_single_trace_is_refused_beside_targets(arguments: list[str], problems: list[str]) -> None:
+    assert list(refusal("--targets", "file", *arguments).problems) == problems

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nornir_tcptraceroute.cli.classic_output import ClassicOutput
-from nornir_tcptraceroute.cli.exit_status import classic_status, honest_status, signal_status
+from nornir_tcptraceroute.cli.exit_status import classic_status, common_status, honest_status, signal_status
 from nornir_tcptraceroute.probe.records import Trace
 from tests.cli.replies import TARGET, hop, rewritten, send_error, star, tcp, trace, transit, unreachable
 
@@ -57,3 +57,11 @@ def test_an_unreachable_that_is_refused_does_not_count() -> None:
 @pytest.mark.parametrize(("number", "status"), [(2, 130), (15, 143)])
 def test_signal_status(number: int, status: int) -> None:
     assert signal_status(number) == status
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [([], 0), ([0, 0], 0), ([0, 1], 1), ([0, 2, 0], 2), ([2, 3], 3), ([4, 2], 4), ([4, 1, 3], 1)],
+)
+def test_several_traces_have_the_status_of_the_worst(statuses: list[int], expected: int) -> None:
+    assert common_status(statuses) == expected

@@ -113,7 +113,8 @@ def test_a_thousand_traces_behind_silent_hops_take_about_the_time_of_one(network
 def seconds_since(began: str, trace: dict[str, Any]) -> float:
     """From a moment to the end of a trace."""
     first, started = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (began, trace["started_at"]))
-    return (started - first).total_seconds() + trace["elapsed_ms"] / 1000
+    elapsed_ms: float = trace["elapsed_ms"]
+    return (started - first).total_seconds() + elapsed_ms / 1000
 
 
 def test_ten_thousand_forgeries_late_and_double_answers_change_no_record(network: Lab) -> None:
