@@ -407,7 +407,9 @@ def _tcp_fields(segment: Segment, facts: _Facts, family: int) -> Iterator[_Sight
 def _checksum(datagram: Datagram, segment: Segment) -> _Sighting:
     """Whether the TCP checksum fits what is quoted, all of which is there."""
     pseudo = datagram.source + datagram.address + struct.pack("!II", len(datagram.transport), TCP)
-    if not checksum(pseudo + datagram.transport):
+    # The sum of the pseudo-header alone: a kernel left the rest to a network card, and no card has seen the packet yet (veth).
+    unfinished = 0xFFFF ^ checksum(pseudo)
+    if not checksum(pseudo + datagram.transport) or segment.checksum == unfinished:
         return _Sighting("checksum", "right", "right", _AS_SENT)
     return _Sighting("checksum", "right", "{:#06x}, wrong".format(segment.checksum or 0), "wrong")
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nornir_tcptraceroute.analysis import explain
+from nornir_tcptraceroute.probe.records import Trace
+
 if TYPE_CHECKING:
     from nornir_tcptraceroute.lab import Lab
 
@@ -52,11 +55,40 @@ def test_what_is_not_known_is_null_and_one_warning_says_what_is_missing(lab: Lab
     assert (trace["probe"]["length"], trace["probe"]["tcp_options"]) == (None, "system")
     for hop in trace["hops"]:
         for reply in hop["replies"]:
-            assert (reply["reply_ttl"], reply["quoted"], reply["evidence"], reply["altered"]) == (None, None, None, [])
+            assert (reply["reply_ttl"], reply["quoted"], reply["altered"]) == (None, None, [])
             assert reply["rtt_ms"] is not None
     (warning,) = trace["warnings"]
     assert "CAP_NET_RAW" in warning
     assert "become: true" in warning
+
+
+LABELLED = """
+description: A simulated router that tells of labels and of its interface
+vantage: client
+hosts:
+  client:
+  cloud:
+    simulates:
+      regions:
+        - {prefix: 198.19.0.0/16, hops: 9, mpls: 6, interfaces: 6}
+        - {prefix: 2001:2::/48, hops: 9, mpls: 6, interfaces: 6}
+        - {prefix: 198.18.0.0/16, hops: 9, quote: 8}
+links: [[client, cloud]]
+"""
+
+
+@pytest.mark.parametrize("destination", ["198.19.0.9", "2001:2::9", "198.18.0.9"])
+def test_extensions_reach_a_connection_too_and_nothing_is_read_into_the_rest(lab: LabFactory, destination: str) -> None:
+    network = lab(LABELLED)
+    explained = {
+        method: explain(Trace.from_dict(traced(network, capabilities=True, destination=destination, method=method)))
+        for method in ("raw", "connect")
+    }
+    assert [hop.mpls for hop in explained["connect"].hops] == [hop.mpls for hop in explained["raw"].hops]
+    assert [hop.interface for hop in explained["connect"].hops] == [hop.interface for hop in explained["raw"].hops]
+    assert bool(explained["connect"].hops[5].mpls) == (destination != "198.18.0.9")
+    for trace in explained.values():
+        assert not any(hop.modified for hop in trace.hops)
 
 
 def test_asked_for_by_name_it_needs_no_warning(lab: LabFactory) -> None:

@@ -11,7 +11,7 @@ from typing import AbstractSet, Dict, Iterable, List, Mapping, Optional, Set, Tu
 from .options import FLAG_BITS
 from .records import MOST_PACKETS, Hop, Packet, Quoted, Reply, RoundTrip
 from .state import Answer, Endpoints, HopState, Probe, Query
-from .wire import ProbeBuilder, TcpReply, as_received, as_sent, flag_names
+from .wire import ProbeBuilder, Quote, TcpReply, as_received, as_sent, flag_names
 
 __all__ = ("hop_record", "packet_records", "path_end", "port_state")
 
@@ -151,9 +151,15 @@ def _query_record(query: Query, kept: Set[int]) -> Reply:
     return Reply(query=query.number, kind="timeout", attempts=len(query.probes))
 
 
+def _quoted(quote: Quote) -> Optional[Quoted]:
+    """The quote's record; None for one that came to a connection: the kernel has kept its IP header."""
+    if not quote.segment:
+        return None
+    return Quoted(quote.ttl, quote.tos, quote.source, quote.source_port, quote.address, quote.port)
+
+
 def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplicate: bool = False) -> Reply:
     packet = answer.packet
-    # Of an error that came to a connection the kernel tells no bytes, and nothing of the quote but that it fits.
     evidence = _base64(packet.data) if id(packet) in kept and packet.data else None
     rtt_ms = round(1000 * answer.round_trip, 3)
     if isinstance(packet, TcpReply):
@@ -169,7 +175,6 @@ def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplica
             duplicate=duplicate,
             evidence=evidence,
         )
-    quote = packet.quote
     return Reply(
         query=answer.probe.query,
         kind=packet.kind,
@@ -179,7 +184,7 @@ def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplica
         icmp_type=packet.type,
         icmp_code=packet.code,
         mtu=packet.mtu,
-        quoted=Quoted(quote.ttl, quote.tos, quote.source, quote.source_port, quote.address, quote.port) if packet.data else None,
+        quoted=_quoted(packet.quote),
         altered=answer.altered,
         attempts=attempts,
         late=answer.late,

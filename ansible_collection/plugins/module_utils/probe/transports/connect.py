@@ -23,7 +23,7 @@ from ..errors import TransportError
 from ..flow import Flow
 from ..options import FLAG_BITS
 from ..state import Probe
-from ..wire import IcmpError, Quote, TcpReply
+from ..wire import IcmpError, Quote, TcpReply, checksum
 
 __all__ = ("LIMITS", "LONGEST_WAIT", "METHOD", "ConnectTransport", "Connected")
 
@@ -38,6 +38,7 @@ LIMITS = (
 
 # Numbers that Python's socket module lacks (linux/in.h, linux/in6.h, asm-generic/socket.h, linux/errqueue.h, linux/tcp.h).
 _IP_RECVERR, _IPV6_RECVERR, _SO_TIMESTAMPNS = 11, 25, 35
+_IP_RECVERR_RFC4884, _IPV6_RECVERR_RFC4884 = 26, 31
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT, _PMTUDISC_PROBE = 10, 23, 0, 3
 _ORIGIN_ICMP, _ORIGIN_ICMPV6 = 2, 3
 _EXTENDED_ERROR = struct.Struct("@IBBBBII")
@@ -159,11 +160,13 @@ class ConnectTransport:
             opened.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
             discovery = _PMTUDISC_PROBE if options.dont_fragment else _PMTUDISC_DONT
             opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discovery)
+            _where_known(opened, socket.IPPROTO_IP, _IP_RECVERR_RFC4884)
             opened.bind((flow.source, 0))
         else:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, options.tos)
             opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            _where_known(opened, socket.IPPROTO_IPV6, _IPV6_RECVERR_RFC4884)
             opened.bind((flow.source, 0, 0, flow.device_index))
 
     def receive(self) -> List[Connected]:
@@ -224,7 +227,7 @@ class ConnectTransport:
     def _queued(self, attempt: _Attempt) -> Optional[Tuple[IcmpError, Optional[int]]]:
         """The ICMP error in the socket's error queue, and when the kernel received it."""
         try:
-            _data, ancillary, _flags, _place = attempt.opened.recvmsg(_LONGEST_QUOTE, _ANCILLARY_ROOM, socket.MSG_ERRQUEUE)
+            quoted, ancillary, _flags, _place = attempt.opened.recvmsg(_LONGEST_QUOTE, _ANCILLARY_ROOM, socket.MSG_ERRQUEUE)
         except OSError:
             # Nothing is queued (EAGAIN), or the error that is pending says the same once more.
             return None
@@ -235,11 +238,17 @@ class ConnectTransport:
                 seconds, nanoseconds = _TIMESPEC.unpack_from(data)
                 stamp = seconds * 1_000_000_000 + nanoseconds
             elif (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
-                # All that is known of the quote: that the kernel has found this connection by it.
-                flow, local_port = attempt.flow, attempt.opened.getsockname()[1]
-                quote = Quote(flow.source, local_port, flow.address, flow.options.port, 0, 0, 0, None, b"")
-                found = _icmp_error(data, quote)
+                found = _icmp_error(data, quoted, attempt.flow, attempt.opened.getsockname()[1])
         return None if found is None else (found, stamp)
+
+
+def _where_known(opened: socket.socket, level: int, option: int) -> None:
+    """Ask for something that kernels before 5.9 don't have: without it, extensions of ICMP errors are not found."""
+    try:
+        opened.setsockopt(level, option, 1)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
 
 
 def _refuse(number: int) -> None:
@@ -247,11 +256,17 @@ def _refuse(number: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _icmp_error(data: bytes, quote: Quote) -> Optional[IcmpError]:
-    """An ICMP error as struct sock_extended_err and the address behind it tell of it; None for an error of this host's own."""
+def _icmp_error(data: bytes, quoted: bytes, flow: Flow, local_port: int) -> Optional[IcmpError]:
+    """An ICMP error as the kernel tells of it; None for an error of this host's own.
+
+    Arguments:
+        data: struct sock_extended_err and the address behind it.
+        quoted: the message from the quoted TCP header on, extensions included.
+        flow, local_port: of the connection.
+    """
     if len(data) < _EXTENDED_ERROR.size + 8:
         return None
-    _number, origin, kind, code, _pad, info, _data = _EXTENDED_ERROR.unpack_from(data)
+    _number, origin, kind, code, _pad, info, extensions_at = _EXTENDED_ERROR.unpack_from(data)
     place = data[_EXTENDED_ERROR.size :]
     if origin == _ORIGIN_ICMP:
         if kind not in (3, 11):
@@ -266,7 +281,41 @@ def _icmp_error(data: bytes, quote: Quote) -> Optional[IcmpError]:
     else:
         return None
     what = "time_exceeded" if (origin, kind) in ((_ORIGIN_ICMP, 11), (_ORIGIN_ICMPV6, 3)) else "unreachable"
-    return IcmpError(what, address, kind, code, None, mtu or None, quote, b"")
+    # The upper half of the word holds flags.
+    rebuilt = _rebuilt(flow, address, kind, code, info, quoted, struct.unpack("@HH", struct.pack("@I", extensions_at))[0])
+    # All that is known of the quoted packet: that the kernel has found this connection by it.
+    quote = Quote(flow.source, local_port, flow.address, flow.options.port, 0, 0, 0, None, b"")
+    return IcmpError(what, address, kind, code, None, mtu or None, quote, rebuilt)
+
+
+def _rebuilt(flow: Flow, address: str, kind: int, code: int, info: int, quoted: bytes, extensions_at: int) -> bytes:
+    """The error's bytes, as the raw transport would have them: from the IP header on, IPv6 from the ICMPv6 header on.
+
+    The headers are rebuilt from what is known, with a TTL of 0 that says so; what follows the quoted IP header was received.
+
+    Arguments:
+        info: the rest of the ICMP header, such as an MTU.
+        extensions_at: where extensions begin in what is quoted (RFC 4884); 0 for none.
+    """
+    options = flow.options
+    if flow.family == 4:
+        fragment = 0x4000 if options.dont_fragment else 0
+        inner = _ipv4_header(options.tos, max(40, len(quoted) + 20), fragment, 1, socket.IPPROTO_TCP, flow.source, flow.address)
+        length = (len(inner) + extensions_at) // 4 if extensions_at else 0
+        message = struct.pack("!BBHBBH", kind, code, 0, 0, length, info & 0xFFFF) + inner + quoted
+        message = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
+        return _ipv4_header(0, 20 + len(message), 0, 0, socket.IPPROTO_ICMP, address, flow.source) + message
+    ends = socket.inet_pton(socket.AF_INET6, flow.source) + socket.inet_pton(socket.AF_INET6, flow.address)
+    inner = struct.pack("!IHBB", 6 << 28 | options.tos << 20, max(20, len(quoted)), socket.IPPROTO_TCP, 1) + ends
+    length = (len(inner) + extensions_at) // 8 if extensions_at else 0
+    rest = struct.pack("!I", info) if kind == 2 else struct.pack("!BBH", length, 0, 0)
+    return struct.pack("!BBH", kind, code, 0) + rest + inner + quoted
+
+
+def _ipv4_header(tos: int, length: int, fragment: int, ttl: int, protocol: int, source: str, address: str) -> bytes:
+    ends = socket.inet_aton(source) + socket.inet_aton(address)
+    header = struct.pack("!BBHHHBBH", 0x45, tos, length, 0, fragment, ttl, protocol, 0) + ends
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:]
 
 
 def _tcp_info(opened: socket.socket) -> Tuple[float, int]:
