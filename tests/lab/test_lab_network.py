@@ -109,9 +109,9 @@ def destinations(name: str) -> list[tuple[str, str, int]]:
     routers = [router for router in topology.routers.values() if router]
     translated = [str(rule.address) for router in routers for rule in router.dnat]
     translated += [str(rule.address) for router in routers for rule in router.rewrite]
-    # A router in the middle, as a target, and every host.
-    middle = list(topology.routers)[len(topology.routers) // 2]
-    nodes = [(name, node, family) for node in (middle, *topology.hosts) if node != topology.vantage for family in FAMILIES]
+    # A router in the middle, where there is one, as a target, and every host.
+    middle = list(topology.routers)[len(topology.routers) // 2 :][:1]
+    nodes = [(name, node, family) for node in (*middle, *topology.hosts) if node != topology.vantage for family in FAMILIES]
     return nodes + [(name, address, 6 if ":" in address else 4) for address in translated]
 
 
