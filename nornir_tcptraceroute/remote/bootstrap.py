@@ -58,14 +58,15 @@ def _sources() -> dict[str, str]:
     return {path.relative_to(PROBE).as_posix(): path.read_text(encoding="utf-8") for path in sorted(PROBE.rglob("*.py"))}
 
 
-def payload(requests: Sequence[Mapping[str, Any]], purpose: Literal["measure", "plan"]) -> bytes:
+def payload(requests: Sequence[Mapping[str, Any]], purpose: Literal["measure", "plan"], arguments: Sequence[str] = ()) -> bytes:
     """What the command line reads: the loader, the probe's sources, and the requests.
 
     Arguments:
         requests: options of TraceOptions, one mapping for each trace.
         purpose: `measure`, or `plan` to tell what would be done.
+        arguments: of the program that measures.
     """
     loader = zlib.compress((HERE / "loader.py").read_bytes())
-    sources = zlib.compress(json.dumps({"sources": _sources(), "purpose": purpose}).encode())
+    sources = zlib.compress(json.dumps({"sources": _sources(), "purpose": purpose, "arguments": [*arguments]}).encode())
     lines = b"".join(json.dumps(request).encode() + b"\n" for request in requests)
     return b"%d\n%b%d\n%b%b" % (len(loader), loader, len(sources), sources, lines)

@@ -56,7 +56,7 @@ def main() -> None:
         sys.exit(tell_plans())
     from tcptraceroute_probe.program import run
 
-    sys.exit(run())
+    sys.exit(run(carried["arguments"]))
 
 
 if __name__ == "__main__":

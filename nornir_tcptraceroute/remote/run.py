@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from typing import Any
 
 from ..probe.errors import RecordError
 from ..probe.options import TraceOptions
+from ..probe.pacing import PROCESS_RATE, UNLIMITED
 from ..probe.records import Trace
 from .bootstrap import command_line, payload
 from .connections import Connection
@@ -23,6 +25,7 @@ def measure(
     become: bool = False,
     become_password: str | None = None,
     time_limit: float = 300.0,
+    rate: float = PROCESS_RATE,
 ) -> list[Trace | RemoteError]:
     """Trace from a managed host; all traces run at the same time.
 
@@ -33,6 +36,7 @@ def measure(
         become: run the probe through sudo, unless the user is root.
         become_password: what to tell sudo if it asks.
         time_limit: seconds for all of it.
+        rate: probes per second of all of it; infinite is no limit.
 
     Returns:
         For each request, in its order, the trace or why it could not be measured.
@@ -42,7 +46,8 @@ def measure(
         RecordError: the host sent what is no answer to what was asked.
     """
     unique = list(dict.fromkeys(requests))
-    conversation = _run(connection, unique, "measure", interpreter, become, become_password, time_limit)
+    arguments = () if rate == PROCESS_RATE else ("--rate", UNLIMITED if rate == math.inf else repr(rate))
+    conversation = _run(connection, unique, "measure", interpreter, become, become_password, time_limit, arguments)
     found: dict[tuple[str, int], list[Trace | RemoteError]] = {}
     for document in conversation.answers():
         asked = document.get("request", document)
@@ -88,9 +93,10 @@ def _run(
     become: bool,  # noqa: FBT001 - the public functions take it by name
     become_password: str | None,
     time_limit: float,
+    arguments: Sequence[str] = (),
 ) -> Conversation:
     token = f"tcptraceroute-{secrets.token_hex(8)}"
-    conversation = Conversation(token, become_password, payload([request.to_dict() for request in requests], purpose))
+    conversation = Conversation(token, become_password, payload([request.to_dict() for request in requests], purpose, arguments))
     status = connection.hold(conversation, command_line(token, interpreter=interpreter, become=become), time_limit)
     conversation.finish(status)
     return conversation

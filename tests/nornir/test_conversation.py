@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nornir_tcptraceroute.probe.errors import RecordError
+from nornir_tcptraceroute.remote.bootstrap import command_line, payload
 from nornir_tcptraceroute.remote.conversation import LONGEST_OUTPUT, Conversation, shown
 from nornir_tcptraceroute.remote.errors import HostPrivilegeError, RemoteError
 
@@ -98,3 +102,11 @@ def test_what_a_host_said_is_shown_short_and_printable(text: str) -> None:
     assert told.isascii()
     assert told.isprintable() or not told
     json.dumps(told)
+
+
+def test_the_arguments_of_the_program_reach_the_host() -> None:
+    line = command_line("token", interpreter=sys.executable)
+    sent = payload([{"destination": "192.0.2.1"}], "measure", ["--rate", "0"])
+    done = subprocess.run(shlex.split(line), input=sent, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"token ready\n")
+    assert done.stderr.decode() == "rate: '0' is not between 1 and 1000000 probes per second, nor 'unlimited'\n"

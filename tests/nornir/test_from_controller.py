@@ -75,6 +75,7 @@ def test_options_are_merged_key_by_key(run_on_controller: Run) -> None:
 WRONG = [
     ({"vantage": "moon"}, ["vantage: 'moon' is not one of controller, host"]),
     ({"vantage": "host"}, ["destination: is needed with vantage 'host', where the probe leaves from the host itself"]),
+    ({"rate": 0}, ["rate: 0 is not between 1 and 1000000 probes per second, nor 'unlimited'"]),
     ({"destination": [], "time_limit": 0}, ["time_limit: 0 is not between 1 and 86400 s", "destination: 0 traces are not"]),
     ({"port": [80, 0], "queries": 51}, ["queries: 51 is not between 1 and 50", "port: 0 is not between 1 and 65535"]),
     ({"destination": "no.such.name.invalid"}, ["no.such.name.invalid"]),

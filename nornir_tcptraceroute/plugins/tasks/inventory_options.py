@@ -10,6 +10,7 @@ from nornir.core.inventory import Host
 from ...analysis import Naming
 from ...probe.errors import OptionError
 from ...probe.options import PARAMETERS, TraceOptions
+from ...probe.pacing import read_rate
 from .expected import EXPECTED_OPTIONS
 from .inventory_naming import ADDRESSES, KEY, Namings
 from .packet_option import take_packet
@@ -25,6 +26,8 @@ TASK_OPTIONS: dict[str, Any] = {
     "become_password": None,
     "interpreter": "python3",
     "time_limit": 300.0,
+    # None: the probe's own, 5000, or what other traces of the process ask for.
+    "rate": None,
     "networks": None,
     "devices": None,
     "asn_database": None,
@@ -84,6 +87,10 @@ def _problems(options: Mapping[str, Any]) -> Iterator[str]:
     limit = options["time_limit"]
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 1 <= limit <= LONGEST_TIME_LIMIT:
         yield f"time_limit: {limit!r} is not between 1 and {LONGEST_TIME_LIMIT} s"
+    try:
+        read_rate(1 if options["rate"] is None else options["rate"])
+    except OptionError as error:
+        yield from error.problems
 
 
 def _several(value: Any) -> list[Any]:
@@ -103,6 +110,7 @@ class TaskOptions:
         several: whether a list was asked for.
         naming: what is known of addresses.
         vantage, connection, become, become_password, interpreter, time_limit: the task's own options.
+        rate: probes per second of all traces of the process that measures; infinite is no limit. None where nobody says one.
 
     Raises:
         OptionError: every problem at once.
@@ -121,6 +129,7 @@ class TaskOptions:
         self.become_password: str | None = options["become_password"]
         self.interpreter: str = options["interpreter"]
         self.time_limit: float = options["time_limit"]
+        self.rate: float | None = None if options["rate"] is None or problems else read_rate(options["rate"])
         common = {name: value for name, value in options.items() if name in PARAMETERS}
         problems += take_packet(common, host.hostname or host.name)
         if "destination" not in common:

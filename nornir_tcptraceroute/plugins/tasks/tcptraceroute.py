@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from nornir.core.exceptions import NornirSubTaskError
@@ -17,8 +16,9 @@ from ...analysis.judgement import Judgement
 from ...analysis.verdicts import worst
 from ...measurements.settling import settle
 from ...probe.errors import OptionError, ProbeError
-from ...probe.library import trace
+from ...probe.library import trace_many
 from ...probe.options import TraceOptions
+from ...probe.pacing import PROCESS_RATE
 from ...probe.plan import plan
 from ...probe.records import Trace
 from ...probe.tracer import Event
@@ -54,6 +54,7 @@ def tcptraceroute(
     become_password: str | None = None,
     interpreter: str | None = None,
     time_limit: float | None = None,
+    rate: float | str | None = None,
     networks: Mapping[str, str | Sequence[str]] | None = None,
     devices: Mapping[str, str | Sequence[str]] | None = None,
     asn_database: str | None = None,
@@ -98,6 +99,8 @@ def tcptraceroute(
         become_password: what to tell sudo if it asks.
         interpreter: name or path of the host's Python, 3.8 or newer (`python3`).
         time_limit: seconds for the whole run on the host, 1..86400 (300).
+        rate: probes per second, 1..1000000 or `unlimited` (5000): from the controller of all traces of this process together, the
+            lowest of those given at the same time; from a host of the run there.
         networks: prefixes of each of your networks, such as ``{"dc1": ["10.1.0.0/16", "2001:db8:1::/48"]}``, for the labels of
             hops; the longest prefix that holds a hop counts.
         devices: names of addresses, such as ``{"10.1.0.1": "core1"}``, beside those of the inventory.
@@ -254,48 +257,28 @@ def _from_host(task: Task, options: TaskOptions, requests: Sequence[TraceOptions
     }
     connection = connect(task, options.connection)
     if not task.is_dry_run():
-        return remote.measure(connection, requests, **settings)
+        return remote.measure(connection, requests, rate=options.rate or PROCESS_RATE, **settings)
     plans = remote.plan(connection, requests, **settings)
     return [RemoteError(str(told["error"]["message"])) if isinstance(told.get("error"), dict) else told for told in plans]
 
 
-def _from_controller(task: Task, _options: TaskOptions, requests: Sequence[TraceOptions]) -> Sequence[Outcome]:
-    measure: Callable[[TraceOptions], Outcome] = plan if task.is_dry_run() else partial(_trace, task)
-    outcomes: dict[TraceOptions, Outcome | BaseException] = {}
-    waiting = iter(requests)
-    turn = threading.Lock()
-
-    def work() -> None:
-        while True:
-            with turn:
-                request = next(waiting, None)
-            if request is None:
-                return
-            try:
-                outcomes[request] = measure(request)
-            except BaseException as error:  # noqa: BLE001 - raised below, in the task's own thread
-                outcomes[request] = error
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(len(requests), MOST_THREADS) - 1)]
-    for thread in threads:
-        thread.start()
-    work()
-    for thread in threads:
-        thread.join()
-    told: list[Outcome] = []
-    for request in requests:
-        outcome = outcomes[request]
-        if isinstance(outcome, BaseException) and not isinstance(outcome, ProbeError):
-            raise outcome
-        told.append(outcome)
-    return told
-
-
-def _trace(task: Task, request: TraceOptions) -> Trace:
+def _from_controller(task: Task, options: TaskOptions, requests: Sequence[TraceOptions]) -> Sequence[Outcome]:
+    if task.is_dry_run():
+        with ThreadPoolExecutor(MOST_THREADS) as threads:
+            return list(threads.map(_planned, requests))
     listeners = [processor for processor in task.processors if isinstance(processor, TraceListener)]
 
-    def tell(event: Event) -> None:
+    def tell(request: TraceOptions, event: Event) -> None:
         for listener in listeners:
             listener.trace_event(task, task.host, request, event)
 
-    return trace(request, tell if listeners else None)
+    outcomes: dict[TraceOptions, Outcome] = {}
+    trace_many(requests, outcomes.__setitem__, rate=options.rate, on_event=tell if listeners else None)
+    return [outcomes[request] for request in requests]
+
+
+def _planned(request: TraceOptions) -> Outcome:
+    try:
+        return plan(request)
+    except ProbeError as error:
+        return error
