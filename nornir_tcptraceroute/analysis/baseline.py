@@ -359,13 +359,13 @@ def _aligned(
     new_is_open: bool,  # noqa: FBT001 - one caller
     old_is_open: bool,  # noqa: FBT001 - likewise
 ) -> tuple[float, list[tuple[int | None, int | None]]]:
-    """The cheapest alignment and its cost; what may follow a path whose destination did not answer costs nothing."""
+    """The cheapest alignment and its cost; what the trace lacks behind its last answer costs nothing, as it may be there."""
     costs: dict[tuple[int, int], tuple[float, tuple[int | None, int | None]]] = {(0, 0): (0.0, (None, None))}
     for i in range(len(new) + 1):
         for j in range(len(old) + 1):
             choices: list[tuple[float, tuple[int | None, int | None]]] = []
             if i:
-                choices.append((costs[i - 1, j][0] + (0.0 if old_is_open and j == len(old) else 1.0), (i, None)))
+                choices.append((costs[i - 1, j][0] + 1.0, (i, None)))
             if j:
                 choices.append((costs[i, j - 1][0] + (0.0 if new_is_open and i == len(new) else 1.0), (None, j)))
             if i and j:

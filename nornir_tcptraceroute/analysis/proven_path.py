@@ -134,8 +134,6 @@ def _routers(hop: Hop, trace: Trace, naming: Naming | None) -> Iterator[Router]:
     """Who answered at a hop, the destination apart."""
     ends = {reply.address for reply in hop.replies if reply.kind == "tcp"}
     ends |= {reply.address for reply in hop.replies if reply.kind == "unreachable" and reply.address == trace.address}
-    # A router that translates addresses may answer with the destination's own.
-    ends -= {reply.address for reply in hop.replies if reply.kind == "time_exceeded"}
     for address in hop.addresses:
         if address in ends:
             continue

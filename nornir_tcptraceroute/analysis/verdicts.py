@@ -142,7 +142,7 @@ def _judge_ordered(path: ProvenPath, expected: tuple[str, ...]) -> Verdict:
         after = place
     if not missing:
         return Verdict("ordered", "success", f"the path passes {told}", list(expected), actual)
-    if not path.known and _fits(path, expected, found):
+    if _fits(path, expected, found):
         reason = f"no hop that answered is {' and '.join(missing)}, but {path.gaps}"
         return Verdict("ordered", "skipped", reason, list(expected), actual)
     room = "every hop answered" if path.known else f"no silent hop is where it would have to be ({path.gaps})"

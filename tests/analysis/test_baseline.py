@@ -57,6 +57,7 @@ CASES: list[tuple[str, Trace, Trace, str, list[str]]] = [
     ("elsewhere and not reached", path(A, B, C), path(A, X, None, end=None), "failure", [f"hop 2 is {X}, not {B}"]),
     ("never reached", path(A, B, None, end=None), path(A, B, None, None, end=None), "success", []),
     ("never reached, seen further", path(A, B, end=None), path(A, B, C, D, end=None), "success", []),
+    ("never reached, longer now", path(A, D, end=None), path(A, X, D, E), "failure", ["the path is 1 hop longer from hop 2 on"]),
     ("never reached, seen less", path(A, B, C, end=None), path(A, B, end=None), "success", []),
     ("reached at last", path(A, B, None, end=None), path(A, B, C), "success", []),
     ("refused on the way", path(A, B, C), path(A, B, end="refused"), "skipped", []),

@@ -32,6 +32,9 @@ SILENT_SECOND = path(A, None, C)
 FILTERED = path(A, B, None, None, end=None)
 REFUSED = path(A, B, C, end="refused")
 REFUSED_BEHIND = path(A, B, B, end="refused")
+# A router that is passed twice, and refuses once.
+LOOPED = path(A, B, B, end="refused")
+LOOPED = replace(LOOPED, hops=(*LOOPED.hops[:2], hop(3, reply(B, "time_exceeded"), reply(B, "unreachable"))))
 NOTHING = path(None, None, None, end=None)
 BALANCED = path(A, (B, D), C)
 DIRECT = path()
@@ -151,6 +154,8 @@ CASES: list[tuple[Trace, dict[str, Any], str, str]] = [
     (BEHIND, {"last_hop": A}, "skipped", "hops 1-4 were not probed"),
     (REFUSED_BEHIND, {"last_hop": B}, "success", "the last router is hop 2"),
     (REFUSED_BEHIND, {"transit": C}, "failure", "every hop answered"),
+    (LOOPED, {"last_hop": B}, "success", "the last router is hop 3"),
+    (LOOPED, {"max_hops": 3}, "failure", "more than 3 hops away"),
     # Distance.
     (WHOLE, {"min_hops": 4}, "success", "the destination is 4 hops away"),
     (WHOLE, {"min_hops": 5}, "failure", "4 hops"),
@@ -182,6 +187,7 @@ CASES: list[tuple[Trace, dict[str, Any], str, str]] = [
     (LOSSY, {"max_loss_pct": 49.9}, "failure", "50 % of the queries"),
     (LOSSY, {"max_loss_pct": 50}, "success", "50 %"),
     (RATE_LIMITED, {"max_loss_pct": 0}, "skipped", "because it limits its answers"),
+    (RATE_LIMITED, {"max_loss_pct": 50}, "success", "50 %"),
     (FILTERED, {"max_loss_pct": 99}, "failure", "all is lost"),
     (FILTERED, {"max_loss_pct": 100}, "success", "all is lost"),
     # What happened to the probe.

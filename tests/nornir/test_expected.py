@@ -84,6 +84,14 @@ def test_each_trace_has_a_baseline_of_its_own(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["alpha_1-web.example-443.yaml", "alpha_1-web.example-80.yaml"]
 
 
+def test_a_path_that_is_not_as_expected_is_not_recorded(tmp_path: Path) -> None:
+    wanted = expected(baseline=f"{tmp_path}/b.yaml", baseline_action="record", expect={"transit": B})
+    for trace in (path(A, X), RouteError("no route")):
+        judgement = wanted.keep(REQUEST, trace, wanted.judgement(REQUEST, trace))
+        assert judgement.verdicts[-1].outcome == ("skipped" if isinstance(trace, Trace) else "error")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_baseline_of_another_destination_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "b.yaml"
     file.write_text(record(path(A, port=80)).text())
