@@ -9,6 +9,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
+from nornir_tcptraceroute import Interface
 from nornir_tcptraceroute.analysis import explain
 from nornir_tcptraceroute.analysis.crafted import packet_text
 
@@ -242,3 +243,31 @@ def test_a_packet_of_ones_own_is_compared_with_itself(lab: LabFactory, family: i
         if findings and evidence != "none":
             assert [value.partition(" ")[0] for value in findings[2][2:4]] == ["window-scale", "window-scale"]
             assert "timestamp" not in findings[2][3]
+
+
+SIMULATED = """
+description: A host that plays routers, of which one tells its labels and one its interface
+vantage: client
+target: 198.18.0.1
+hosts:
+  client:
+  cloud:
+    simulates:
+      seed: 7
+      regions:
+        - {prefix: 198.18.0.0/16, hops: 8, rtt_ms: 5, mpls: 4, interfaces: 6}
+        - {prefix: 2001:2::/48, hops: 8, rtt_ms: 5, mpls: 4, interfaces: 6}
+links:
+  - [client, cloud]
+"""
+
+
+@pytest.mark.parametrize("destination", ["198.18.0.5", "2001:2::5"])
+def test_labels_and_interfaces_of_simulated_routers_are_told_and_nothing_else(lab: LabFactory, destination: str) -> None:
+    trace = explain(trace_one(lab(SIMULATED), destination, queries=2))
+    assert trace.reached
+    assert [hop.ttl for hop in trace.hops if hop.mpls] == [4]
+    assert [(label.bottom, label.ttl) for label in trace.hops[3].mpls or ()] == [(False, 1), (True, 1)]
+    told = {hop.ttl: hop.interface for hop in trace.hops if hop.interface}
+    assert told == {6: (Interface("incoming", 6, trace.hops[5].address, "eth6"),)}
+    assert found(trace) == []
