@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from nornir_tcptraceroute.analysis import blocking, verdicts
+from nornir_tcptraceroute.analysis.expectations import WORDS
 from nornir_tcptraceroute.probe import records
 from nornir_tcptraceroute.probe.options import PARAMETERS, Parameter, TraceOptions
 from nornir_tcptraceroute.probe.plan import plan
@@ -35,6 +37,8 @@ def document(name: str) -> Any:
 
 OPTIONS = document("DOCUMENTATION")["options"]
 RETURN = document("RETURN")
+#: Keys that only a task has which expects something.
+JUDGED = {"verdicts", "outcome", "attempts", "diff", "block", "working"}
 
 
 def expected(parameter: Parameter) -> dict[str, Any]:
@@ -60,13 +64,23 @@ def test_every_option_is_documented_as_the_probe_has_it(parameter: Parameter) ->
 
 
 def test_there_are_no_options_but_those_of_a_trace_its_lists_and_the_controller_s() -> None:
-    assert OPTIONS.keys() - PARAMETERS.keys() == {"destinations", "ports", "rate", "networks", "devices", "asn_database"}
+    assert OPTIONS.keys() - PARAMETERS.keys() == {
+        *("destinations", "ports", "rate", "networks", "devices", "asn_database"),
+        *("expect", "baseline", "baseline_action", "retries", "delay", "locate_block", "requests"),
+    }
+
+
+def test_what_may_be_expected_are_the_words_of_all_fronts() -> None:
+    kinds = {"boolean": "bool", "true": "bool", "integer": "int", "number": "float", "states": "list", "places": "list"}
+    told = OPTIONS["expect"]["suboptions"]
+    assert {name: entry["type"] for name, entry in told.items()} == {name: kinds[word.kind] for name, word in WORDS.items()}
+    assert all(WORDS[name].help.split(";")[0].split(".")[0][:40] in entry["description"] for name, entry in told.items())
 
 
 @pytest.mark.parametrize(
     ("place", "record", "more"),
     [
-        ((), records.Trace, {"traces", "problems", "plan"}),
+        ((), records.Trace, {"traces", "problems", "plan", *JUDGED}),
         (("probe",), records.ProbeShape, set()),
         (("hops",), records.Hop, set()),
         (("hops", "rtt_ms"), records.RoundTrip, set()),
@@ -77,6 +91,9 @@ def test_there_are_no_options_but_those_of_a_trace_its_lists_and_the_controller_
         (("hops", "modified"), records.Modification, set()),
         (("hops", "network"), records.Network, set()),
         (("packets",), records.Packet, set()),
+        (("verdicts",), verdicts.Verdict, set()),
+        (("block",), blocking.Block, {"is_blocked"}),
+        (("block", "passes"), blocking.Place, set()),
     ],
     ids=lambda value: "_".join(value) if isinstance(value, tuple) else None,
 )

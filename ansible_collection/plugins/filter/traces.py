@@ -11,7 +11,7 @@ from jinja2 import pass_context
 
 from ..module_utils.probe.errors import OptionError, RecordError
 from ..module_utils.probe.records import Hop, Trace
-from ..module_utils.task_options import ON_CONTROLLER
+from ..module_utils.task_options import NAMING
 from ..plugin_utils.registered import plain, traces_in
 
 __all__ = ("FilterModule",)
@@ -71,14 +71,16 @@ def analysis(context: Any, value: Any, **options: Any) -> Any:
     """Say of every hop of a result what its replies mean and whose it is."""
     # Not at the top: what only another filter of this file needs would be imported for each host's task.
     from ..plugin_utils.analysis import MISSING, VARIABLE, analysed, naming_of
+    from ..plugin_utils.expected import expectations_of, judged_result
     from ..plugin_utils.inventory import devices_of
 
     if MISSING:
         raise AnsibleFilterError(f"netprobe.path.analysis: {MISSING}")
-    unknown = [name for name in options if name not in ON_CONTROLLER]
+    expect = options.pop("expect", None)
+    unknown = [name for name in options if name not in NAMING]
     if unknown:
-        raise AnsibleFilterError(f"netprobe.path.analysis: {unknown[0]!r} is none of {', '.join(ON_CONTROLLER)}")
-    told = {f"{VARIABLE}{name}": context.get(f"{VARIABLE}{name}") for name in ON_CONTROLLER if options.get(name) is None}
+        raise AnsibleFilterError(f"netprobe.path.analysis: {unknown[0]!r} is none of {', '.join(NAMING)}, expect")
+    told = {f"{VARIABLE}{name}": context.get(f"{VARIABLE}{name}") for name in NAMING if options.get(name) is None}
     told.update(options)
 
     def each(item: Any) -> Any:
@@ -87,11 +89,13 @@ def analysis(context: Any, value: Any, **options: Any) -> Any:
         if isinstance(item, Mapping) and "results" in item and "hops" not in item:
             return {**item, "results": each(item["results"])}
         found = analysed(item, naming)
-        return {**found.result, "warnings": [*item.get("warnings", ()), *found.warnings]}
+        result = {**found.result, "warnings": [*item.get("warnings", ()), *found.warnings]}
+        return result if expected is None else judged_result(result, expected, naming)
 
     _traces(value, "analysis")
     try:
         naming = naming_of({name: given for name, given in told.items() if given is not None}, devices_of(context["hostvars"]))
+        expected = None if expect is None else expectations_of(expect, naming)
         return each(plain(value))
     except OptionError as error:
         raise AnsibleFilterError(f"netprobe.path.analysis: {'; '.join(error.problems)}") from None

@@ -12,10 +12,50 @@ from .probe.errors import OptionError
 from .probe.options import PARAMETERS, Parameter, TraceOptions
 from .probe.pacing import PROCESS_RATE, read_rate
 
-__all__ = ("MOST_TRACES", "ON_CONTROLLER", "argument_spec", "rate_of", "requests_of")
+__all__ = (
+    "EXPECTATIONS",
+    "JUDGING",
+    "MOST_TRACES",
+    "NAMING",
+    "ON_CONTROLLER",
+    "argument_spec",
+    "converted",
+    "rate_of",
+    "requests_of",
+)
 
-#: The options that are for the controller alone.
-ON_CONTROLLER = ("networks", "devices", "asn_database")
+#: Kinds of what may be expected of a path, by the words for it.
+EXPECTATIONS = {
+    "reached": "bool",
+    "port_state": "list",
+    "transit": "list",
+    "ordered": "list",
+    "forbidden": "list",
+    "first_hop": "list",
+    "last_hop": "list",
+    "min_hops": "int",
+    "max_hops": "int",
+    "max_rtt_ms": "float",
+    "max_loss_pct": "float",
+    "unmodified": "bool",
+    "no_nat": "bool",
+}
+#: Options that are for the controller alone: what is known of addresses, and what becomes of the traces.
+NAMING = ("networks", "devices", "asn_database")
+JUDGING: Dict[str, Dict[str, Any]] = {
+    "expect": {
+        "type": "dict",
+        "options": {
+            name: {"type": kind, "elements": "str"} if kind == "list" else {"type": kind} for name, kind in EXPECTATIONS.items()
+        },
+    },
+    "baseline": {"type": "str"},
+    "baseline_action": {"type": "str", "choices": ["compare", "record", "merge"], "default": "compare"},
+    "retries": {"type": "int", "default": 0},
+    "delay": {"type": "float", "default": 5.0},
+    "locate_block": {"type": "dict", "options": {"working_port": {"type": "int"}}},
+}
+ON_CONTROLLER = (*NAMING, *JUDGING)
 
 #: So many traces at most in one task.
 MOST_TRACES = 1000
@@ -32,8 +72,10 @@ def argument_spec() -> Dict[str, Dict[str, Any]]:
     spec["destinations"] = {"type": "list", "elements": "str"}
     spec["ports"] = {"type": "list", "elements": "int"}
     spec["rate"] = {"type": "str", "default": "{:g}".format(PROCESS_RATE)}
-    for name in ON_CONTROLLER:
+    spec["requests"] = {"type": "list", "elements": "dict"}
+    for name in NAMING:
         spec[name] = {"type": "str" if name == "asn_database" else "dict"}
+    spec.update(JUDGING)
     return spec
 
 
@@ -126,8 +168,16 @@ def _lists(given: Dict[str, Any]) -> Tuple[Dict[str, List[Any]], List[str]]:
 
 
 def _plain(parameter: Parameter, value: Any) -> Any:
-    """A value as TraceOptions knows it; what can't be converted stays as it is, and is refused there in its own words."""
-    kind = _type(parameter)
+    return converted(_type(parameter), value)
+
+
+def converted(kind: str, value: Any) -> Any:
+    """A value of the kind that an argument has; what can't be converted stays as it is, to be refused in words of its own.
+
+    Arguments:
+        kind: as in ``argument_spec``, but no list and no dict.
+        value: as a playbook may give it.
+    """
     try:
         if isinstance(value, bool):
             # A bool is an int to Python and to Ansible, but no port number.

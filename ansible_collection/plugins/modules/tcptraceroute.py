@@ -203,6 +203,103 @@ options:
       - MaxMind DB file of AS numbers on the controller, such as GeoLite2-ASN; needs the Python package maxminddb there.
       - Without it, the variable V(netprobe_asn_database) counts.
     type: str
+  expect:
+    description:
+      - What the path has to be. The controller judges it, and the task fails where something is not met, with its whole trace.
+      - What the trace neither proves nor refutes, such as a forbidden network behind silent hops, is a warning and no failure.
+      - Places are addresses, prefixes, names of O(networks), or names of devices; see O(devices).
+      - Needs the Python package nornir-tcptraceroute on the controller, and no C(async); see P(netprobe.path.analysis#filter).
+    type: dict
+    suboptions:
+      reached:
+        description: Whether the destination answers.
+        type: bool
+      port_state:
+        description: What the port is, V(open), V(closed), V(filtered) or V(unreachable); of several, any.
+        type: list
+        elements: str
+      transit:
+        description: Routers or networks that the path passes, in whatever order; each of them.
+        type: list
+        elements: str
+      ordered:
+        description: Routers or networks that the path passes in this order; others may be between them.
+        type: list
+        elements: str
+      forbidden:
+        description: Routers or networks that the path avoids; each of them.
+        type: list
+        elements: str
+      first_hop:
+        description: The router at TTL 1; every address that answers there is one of these.
+        type: list
+        elements: str
+      last_hop:
+        description: The last router before the destination; every address that answers there is one of these.
+        type: list
+        elements: str
+      min_hops:
+        description: The TTL at which the destination answers is at least this.
+        type: int
+      max_hops:
+        description: The TTL at which the destination answers is at most this.
+        type: int
+      max_rtt_ms:
+        description: The average round-trip time to the destination is at most this.
+        type: float
+      max_loss_pct:
+        description: At most this share of the queries to the destination has no answer.
+        type: float
+      unmodified:
+        description: No router shows a field of the probe rewritten. Nothing but V(true) may be said.
+        type: bool
+      no_nat:
+        description: No router shows the probe's addresses or ports translated. Nothing but V(true) may be said.
+        type: bool
+  baseline:
+    description:
+      - File on the controller with a known-good path, which the path has to be; relative to the playbook.
+      - V({host\}), V({destination\}) and V({port\}) in its name stand for those of the trace. Hosts and items of a loop need
+        files of their own, by these or by templates.
+      - The result's C(diff) has the difference. With C(--diff) it is shown.
+    type: str
+  baseline_action:
+    description:
+      - V(compare) with the baseline, V(record) it anew, or V(merge) what the trace shows into it, as another equal-cost path.
+      - It is written only where all that is expected is met, and never in check mode. The task has changed where the file has.
+    type: str
+    choices:
+      - compare
+      - record
+      - merge
+    default: compare
+  retries:
+    description:
+      - How often a trace that is not as expected is measured again, for networks that converge; only those that are not met.
+      - Between 0 and 100. Not the keyword C(retries) of a task, which runs all of it again.
+    type: int
+    default: 0
+  delay:
+    description:
+      - Pause before each of these, in seconds, between 0 and 3600.
+    type: float
+    default: 5.0
+  locate_block:
+    description:
+      - Trace the port beside one that works, and say where on the way it is blocked, in RV(block). A blocked port is a result and
+        no failure. Takes one destination and one port, and several traces of them.
+      - Needs the Python package nornir-tcptraceroute on the controller, and no C(async).
+    type: dict
+    suboptions:
+      working_port:
+        description: TCP port of the same destination that works; without it, the port in question is asked by ACK too.
+        type: int
+  requests:
+    description:
+      - What the controller asks the managed host for where a judgement needs traces of several kinds.
+      - Not for playbooks, in which it is refused.
+    type: list
+    elements: dict
 notes:
   - The controller says what replies mean and whose hops are, where it has the Python package nornir-tcptraceroute. Without it the
     result is whole otherwise, and a warning says so.
@@ -309,6 +406,53 @@ EXAMPLES = r"""
     parallel: 1
     queries: 1
   become: true
+
+- name: Fail where the path is not as it has to be, after up to a minute to converge
+  netprobe.path.tcptraceroute:
+    destination: db.example.net
+    port: 5432
+    networks:
+      dc1: [10.1.0.0/16]
+      internet: [198.51.100.0/24]
+    expect:
+      port_state: open
+      transit: dc1
+      forbidden: internet
+      max_hops: 8
+      no_nat: true
+    retries: 6
+    delay: 10
+  become: true
+
+- name: Fail where the path is another than the one in version control; with --diff, show how
+  netprobe.path.tcptraceroute:
+    destination: db.example.net
+    port: 5432
+    baseline: "baselines/{host}-{destination}-{port}.yaml"
+  become: true
+
+- name: Record the known-good paths anew
+  netprobe.path.tcptraceroute:
+    destination: db.example.net
+    ports: [5432, 443]
+    expect:
+      reached: true
+    baseline: "baselines/{host}-{destination}-{port}.yaml"
+    baseline_action: record
+  become: true
+
+- name: Find out where on the way a port is blocked
+  netprobe.path.tcptraceroute:
+    destination: db.example.net
+    port: 5432
+    locate_block:
+      working_port: 443
+  become: true
+  register: path
+
+- name: Say it
+  ansible.builtin.debug:
+    msg: "{{ path.block.sentence }}"
 
 - name: Trace to where the service of each host lives
   netprobe.path.tcptraceroute:
@@ -890,6 +1034,173 @@ traces:
       port: 5432
       reached: true
       port_state: open
+verdicts:
+  description:
+    - What became of each expectation, then of the baseline. Of several traces, each has its own.
+  returned: O(expect) or O(baseline) is given
+  type: list
+  elements: dict
+  contains:
+    name:
+      description:
+        - Its name, such as V(transit).
+      returned: success
+      type: str
+      sample: transit
+    outcome:
+      description:
+        - V(success), V(failure), V(error) (nothing could be measured) or V(skipped) (the trace proves neither).
+      returned: success
+      type: str
+      sample: failure
+    reason:
+      description:
+        - One sentence.
+      returned: success
+      type: str
+      sample: the path does not pass dc1, and every hop answered
+    expected:
+      description:
+        - What was expected; of a baseline, its file.
+      returned: success
+      type: raw
+      sample: [dc1]
+    actual:
+      description:
+        - What was found; V(null) where it is not known.
+      returned: success
+      type: raw
+      sample: []
+outcome:
+  description:
+    - The worst outcome of RV(verdicts), from V(success) over V(skipped) and V(failure) to V(error).
+  returned: O(expect) or O(baseline) is given
+  type: str
+  sample: failure
+attempts:
+  description:
+    - How often it was measured.
+  returned: O(expect), O(baseline) or O(locate_block) is given
+  type: int
+  sample: 1
+diff:
+  description:
+    - The path as in the baseline and as it is, in which only what differs differs; or the baseline's file before and after it was
+      written. Of several traces, a list.
+  returned: something differs
+  type: raw
+  sample:
+    before_header: baselines/db.yaml
+    after_header: trace
+    before: "hops:\n  1: [10.1.0.1]\n"
+    after: "hops:\n  1: [10.2.0.1]\n"
+block:
+  description:
+    - Where the port is blocked.
+  returned: O(locate_block) is given
+  type: dict
+  contains:
+    verdict:
+      description:
+        - V(open), V(closed) (by the destination's own RST), V(dropped), V(rejected), V(substituted) (answered by something else
+          in the destination's name) or V(unknown).
+      returned: success
+      type: str
+      sample: dropped
+    is_blocked:
+      description:
+        - Whether something on the way keeps the probes from the destination; V(null) where that is not known.
+      returned: success
+      type: bool
+      sample: true
+    sentence:
+      description:
+        - The verdict in one sentence.
+      returned: success
+      type: str
+      sample: 443 reaches 10.6.0.2; 5432 is dropped silently between hop 4 (10.3.0.1) and hop 5 (10.4.0.1)
+    reason:
+      description:
+        - Why nothing can be said, such as V(paths_differ); V(null) unless the verdict is V(unknown).
+      returned: success
+      type: str
+      sample: paths_differ
+    passes:
+      description:
+        - The last place that the probes are known to have passed, with RV(block.passes.ttl) (0 is the vantage itself),
+          RV(block.passes.address), RV(block.passes.role) (V(vantage), V(router) or V(destination)) and RV(block.passes.device).
+      returned: success
+      type: dict
+      contains: &place
+        ttl:
+          description:
+            - Its TTL.
+          returned: success
+          type: int
+          sample: 4
+        address:
+          description:
+            - Of the router there; V(null) where none is known.
+          returned: success
+          type: str
+          sample: 10.3.0.1
+        role:
+          description:
+            - V(vantage), V(router) or V(destination).
+          returned: success
+          type: str
+          sample: router
+        device:
+          description:
+            - Name of the device that has the address; V(null) where not known.
+          returned: success
+          type: str
+          sample: core1
+    blocks:
+      description:
+        - The next place that is known; the block is at one of these two or between them. V(null) where not known.
+      returned: success
+      type: dict
+      contains: *place
+    likely:
+      description:
+        - Which place it most likely is; V(null) where nothing speaks for one of them.
+      returned: success
+      type: dict
+      contains: *place
+    how:
+      description:
+        - What rejects or answers, in words; V(null) for what was neither rejected nor substituted.
+      returned: success
+      type: str
+      sample: port unreachable (ICMP type 3 code 3)
+    icmp_type:
+      description:
+        - ICMP type of a rejection.
+      returned: success
+      type: int
+      sample: 3
+    icmp_code:
+      description:
+        - ICMP code of a rejection.
+      returned: success
+      type: int
+      sample: 3
+    notes:
+      description:
+        - What else a reader should know, one sentence each.
+      returned: success
+      type: list
+      elements: str
+      sample: []
+working:
+  description:
+    - The trace of the port that works, with the keys of one trace.
+  returned: O(locate_block) is given
+  type: dict
+  sample:
+    port: 443
+    port_state: open
 problems:
   description:
     - One entry for each trace that could not be measured, with the reason. The task has failed, and RV(traces) still holds
@@ -986,7 +1297,7 @@ plan:
       sample: raw sockets need CAP_NET_RAW
 """
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -1006,7 +1317,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        requests, several = requests_of(module.params)
+        requests, several = _asked(module.params)
         if module.check_mode:
             _tell_plan(module, requests)
         traces, problems = measure(requests, rate_of(module.params))
@@ -1026,6 +1337,13 @@ def main() -> None:
         # The record's warnings are those of the task: Ansible shows them, and puts them where the record has them.
         module.warn(warning)
     module.exit_json(changed=False, **record)
+
+
+def _asked(arguments: Dict[str, Any]) -> Tuple[List[TraceOptions], bool]:
+    """The requests, and whether they are several."""
+    if arguments["requests"] is not None:
+        return [TraceOptions.from_dict(request) for request in arguments["requests"]], True
+    return requests_of(arguments)
 
 
 def _tell_plan(module: AnsibleModule, requests: List[TraceOptions]) -> None:

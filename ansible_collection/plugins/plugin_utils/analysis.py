@@ -27,7 +27,7 @@ except ImportError as error:
 else:
     MISSING = ""
 
-__all__ = ("MISSING", "VARIABLE", "Analysed", "analysed", "naming_of")
+__all__ = ("MISSING", "VARIABLE", "Analysed", "analysed", "naming_of", "record_of", "trace_of")
 
 #: What the variables that stand in for options begin with.
 VARIABLE = "netprobe_"
@@ -102,9 +102,22 @@ def analysed(result: Mapping[str, Any], naming: Any) -> Analysed:
     return Analysed({**result, **record}, tuple(warnings))
 
 
-def _whole(record: Mapping[str, Any], naming: Any) -> dict[str, Any]:
+def trace_of(record: Mapping[str, Any], naming: Any) -> Any:
+    """A record as a trace of the package's, its evidence open and its hops labelled.
+
+    Raises:
+        RecordError: it is none that the installed package knows, or none at all.
+    """
     try:
-        trace = label(explain(package_records.Trace.from_dict(plain(record))), naming)
+        return label(explain(package_records.Trace.from_dict(plain(record))), naming)
     except package_errors.RecordError as error:
         raise RecordError(f"{error}; the collection and the package nornir-tcptraceroute have to be of one version") from None
-    return {**record, **within_bounds(Trace.from_dict(trace.to_dict()))}
+
+
+def record_of(trace: Any) -> dict[str, Any]:
+    """A trace of the package's as a record of at most 64 KiB."""
+    return within_bounds(Trace.from_dict(trace.to_dict()))
+
+
+def _whole(record: Mapping[str, Any], naming: Any) -> dict[str, Any]:
+    return {**record, **record_of(trace_of(record, naming))}

@@ -112,4 +112,4 @@ def test_the_rate_is_a_number_or_unlimited(rate: Any, expected: float) -> None:
 
 
 def test_the_arguments_are_those_of_a_trace() -> None:
-    assert set(argument_spec()) == {*PARAMETERS, "destinations", "ports", "rate", *ON_CONTROLLER}
+    assert set(argument_spec()) == {*PARAMETERS, "destinations", "ports", "rate", "requests", *ON_CONTROLLER}
