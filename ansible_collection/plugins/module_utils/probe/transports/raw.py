@@ -28,6 +28,8 @@ _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_INTERFACE = 10, 23, 4
 _SOL_RAW, _ICMP_FILTER = 255, 1
 _SOL_ICMPV6, _ICMPV6_FILTER = 58, 1
 _TIMESPEC = struct.Struct("@ll")
+# A plain number: an operation with a flag of the socket module makes an object each time.
+_TRUNCATED = int(socket.MSG_TRUNC)
 _COUNTER = struct.Struct("@I")
 
 #: Room for replies that wait while Python is busy: 8 MiB hold some 10,000, the system's default 256.
@@ -189,7 +191,7 @@ class RawTransport:
                     raise
                 continue
             stamp, hop_limit, local_address = self._ancillary(receiver, ancillary)
-            if flags & socket.MSG_TRUNC:
+            if flags & _TRUNCATED:
                 arrived.append(Received("too_long", stamp))
             elif self.family == 4:
                 reader = read_icmpv4 if receiver is self._icmp else read_tcp_over_ipv4
