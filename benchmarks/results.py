@@ -19,6 +19,8 @@ PROGRAMS = (
     "rate_limits",
     "half_open",
     "rtt_error",
+    "evidence",
+    "naming",
 )
 
 
