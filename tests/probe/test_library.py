@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
 import socket
 import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nornir_tcptraceroute import PrivilegeError, RouteError, Trace, TraceOptions, TransportError, trace
+from nornir_tcptraceroute import (
+    OptionError,
+    PrivilegeError,
+    RouteError,
+    Trace,
+    TraceOptions,
+    TransportError,
+    trace,
+    trace_many,
+)
 from nornir_tcptraceroute.probe import library
 from nornir_tcptraceroute.probe.engine import Engine
 from tests.unit.namespaces import isolated, privileged, unprivileged
 
-from .silent_destination import ADDRESS, FOREVER, SilentDestination, raw_sockets
+from .silent_destination import ADDRESS, FOREVER, Seen, SilentDestination, raw_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,3 +224,120 @@ def test_traces_one_after_another_start_afresh() -> None:
     wait_for_the_end()
     assert library._shared._engine is None
     assert not library._shared._waiting
+
+
+# Many at once.
+
+
+@isolated
+def test_many_traces_are_told_of_in_the_callers_thread_as_they_end() -> None:
+    told: dict[int, object] = {}
+    with SilentDestination() as there, ThreadPoolExecutor(1) as threads:
+
+        def tell(request: TraceOptions, outcome: object) -> None:
+            assert threading.current_thread().name.startswith("ThreadPoolExecutor")
+            told[request.port] = outcome
+            ended.release()
+
+        ended = threading.Semaphore(0)
+        requests = [*(silent(port=port) for port in range(1, 51)), loopback(interface="nosuch0", port=99)]
+        calling = threads.submit(trace_many, requests, tell)
+        probes = [there.next_probe() for _ in range(50)]
+        assert ended.acquire(timeout=FOREVER)
+        assert isinstance(told.pop(99), RouteError)
+        assert raw_sockets() == 3
+        assert len(engine_threads()) == 1
+        for probe in probes:
+            there.refuse(probe)
+            assert ended.acquire(timeout=FOREVER)
+        calling.result(FOREVER)
+        assert {port: outcome.port_state for port, outcome in told.items() if isinstance(outcome, Trace)} == dict.fromkeys(
+            range(1, 51), "closed"
+        )
+
+
+@isolated
+def test_ctrl_c_ends_many_and_asks_for_no_more() -> None:
+    with SilentDestination() as there, ThreadPoolExecutor(1) as threads:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        asked: list[TraceOptions] = []
+
+        def endless() -> Iterator[TraceOptions]:
+            while True:
+                asked.append(silent(port=len(asked) + 1))
+                yield asked[-1]
+
+        def interrupt() -> None:
+            for _ in range(5):
+                there.next_probe()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        interrupting = threads.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            trace_many(endless(), lambda *_: None, window=5)
+        interrupting.result(FOREVER)
+        wait_for_the_end()
+        assert len(asked) == 5
+        assert raw_sockets() == 0
+        assert trace(loopback()).reached
+
+
+@isolated
+def test_what_the_callback_raises_ends_the_others() -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("made by the test")
+
+    with SilentDestination(), pytest.raises(ZeroDivisionError):
+        trace_many([silent(), loopback()], fail)
+    wait_for_the_end()
+    assert raw_sockets() == 0
+
+
+@isolated
+def test_of_the_rates_given_at_the_same_time_the_lowest_holds() -> None:
+    with SilentDestination() as there, ThreadPoolExecutor(3) as threads:
+
+        def begun(rate: float | None, port: int) -> tuple[Future[None], Seen]:
+            calling = threads.submit(trace_many, [silent(port=port)], lambda *_: None, rate=rate)
+            return calling, there.next_probe()
+
+        def rate() -> float:
+            assert library._shared._engine is not None
+            return library._shared._engine.rate
+
+        def ended(calling: Future[None], probe: Seen) -> None:
+            there.refuse(probe)
+            calling.result(FOREVER)
+
+        polite = begun(None, 1)
+        assert rate() == 5000
+        fast = begun(math.inf, 2)
+        assert rate() == math.inf
+        slow = begun(50, 3)
+        assert rate() == 50
+        ended(*slow)
+        assert rate() == math.inf
+        ended(*fast)
+        assert rate() == 5000
+        ended(*polite)
+
+
+@pytest.mark.parametrize("options", [{"rate": 0}, {"rate": "fast"}, {"window": 0}])
+def test_what_is_out_of_bounds_is_refused_before_anything_is_asked_for(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        trace_many(iter(pytest.fail, None), lambda *_: None, **options)
+    assert engine_threads() == []
+
+
+@privileged
+def test_many_traces_leave_the_callers_limits_alone() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    told = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors() + 80, before[1]))
+    try:
+        within = resource.getrlimit(resource.RLIMIT_NOFILE)
+        trace_many([loopback(port=port) for port in range(1, 101)], lambda _, outcome: told.append(outcome))
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == within
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert [outcome.reached for outcome in told if isinstance(outcome, Trace)] == [True] * 100

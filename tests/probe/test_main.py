@@ -359,3 +359,61 @@ def test_a_source_port_in_use_is_that_requests_problem_alone() -> None:
     assert (done.returncode, done.stderr) == (4, b"")
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [each.get("error", {}).get("type") for each in told] == ["TransportError", None]
+
+
+# Many traces.
+
+
+@privileged
+def test_the_rate_is_an_argument() -> None:
+    done = probe(lines(LOOPBACK), (*COMMAND, "--rate", "unlimited"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(traces(probe(lines(LOOPBACK), (*COMMAND, "--rate=7.5")).stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--rate", "0"], "rate: '0' is not between 1 and 1000000 probes per second, nor 'unlimited'"),
+        (["--rate"], "usage: python3 -m nornir_tcptraceroute.probe [--rate N|unlimited] < requests"),
+        (["--rate", "5", "host"], "usage: python3 -m nornir_tcptraceroute.probe [--rate N|unlimited] < requests"),
+    ],
+)
+def test_other_arguments_are_refused(arguments: list[str], problem: str) -> None:
+    done = probe(lines(LOOPBACK), (*COMMAND, *arguments))
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", problem + "\n")
+
+
+@isolated
+def test_a_signal_leaves_out_what_had_not_begun() -> None:
+    with SilentDestination() as there:
+        running = started(*({**SILENT, "port": port} for port in range(1, 1501)))
+        there.next_probe()
+        running.send_signal(signal.SIGINT)
+        output, errors = running.communicate(timeout=FOREVER)
+        assert (running.returncode, errors) == (130, b"")
+        told = traces(output)
+        assert 1 <= len(told) <= 1000
+        assert {trace.stop_reason for trace in told} == {"interrupted"}
+
+
+@privileged
+def test_a_hard_limit_of_open_files_makes_the_window_smaller() -> None:
+    done = probe(
+        lines(*({**LOOPBACK, "queries": 1, "port": port} for port in range(1, 301))),
+        ["sh", "-c", 'ulimit -n 100; exec "$@"', "sh", *COMMAND],
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert all(trace.reached for trace in traces(done.stdout))
+    assert len(done.stdout.splitlines()) == 300
+
+
+@privileged
+def test_a_privileged_source_port_is_reserved_before_the_privilege_is_gone() -> None:
+    done = probe(lines({**LOOPBACK, "source_port": 1023}, {**LOOPBACK, "source_port": 1023}))
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    if "Permission denied" in str(told):
+        pytest.skip("this user may not bind port 1023")
+    assert (done.returncode, done.stderr) == (4, b"")
+    assert sorted(each.get("source_port", 0) for each in told) == [0, 1023]
+    assert "Source port 1023 is in use" in str(told)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import List
+from typing import Any, List
 
 import pytest
 
+from nornir_tcptraceroute.probe.errors import OptionError
 from nornir_tcptraceroute.probe.pacing import (
     DESTINATION_BURST,
     DESTINATION_RATE,
@@ -17,6 +18,7 @@ from nornir_tcptraceroute.probe.pacing import (
     PROCESS_RATE,
     Pacer,
     Pacing,
+    read_rate,
 )
 
 
@@ -72,3 +74,32 @@ def test_tokens_do_not_pile_up_beyond_the_burst() -> None:
         assert pacer.next_at(1000.0) == 1000.0
         pacer.take()
     assert pacer.next_at(1000.0) == pytest.approx(1000.1)
+
+
+def test_the_rate_may_change_at_any_time() -> None:
+    pacing = Pacing()
+    times(pacing, [NEAR_HOPS + 1] * PROCESS_BURST)
+    pacing.change(10.0)
+    assert pacing.process.next_at(0.0) == pytest.approx(0.1)
+    pacing.change(math.inf)
+    assert pacing.process.next_at(0.0) == 0.0
+    pacing.change(1000.0)
+    left = times(Pacing(1000.0), [1] * 1000)
+    assert left[-1] == pytest.approx((1000 - NEAR_BURST) / (1000.0 * NEAR_SHARE), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("value", "rate"),
+    [(1, 1.0), (2.5, 2.5), ("1000000", 1e6), ("1e3", 1e3), (math.inf, math.inf), ("unlimited", math.inf)],
+)
+def test_a_rate_is_a_number_or_the_word_for_none(value: Any, rate: float) -> None:
+    assert read_rate(value) == rate
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, 0.5, -1, "0", 1_000_001, 10**400, "inf", "nan", math.nan, -math.inf, True, [], "", "5/s", "1_0", "\u0661", b"5"],
+)
+def test_what_is_no_rate_is_refused(value: Any) -> None:
+    with pytest.raises(OptionError, match=r"^rate: .* is not between 1 and 1000000 probes per second, nor 'unlimited'$"):
+        read_rate(value)
