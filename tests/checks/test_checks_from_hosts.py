@@ -48,6 +48,8 @@ checks:
   port: 443
   family: 4
   groups: fleet
+  # One flow, so that the equal-cost paths of beta are one path.
+  source_port: 41001
   baseline: baselines/{host}.yaml
   expect: {reached: true, port_state: open, no_nat: true}
 - name: mail
