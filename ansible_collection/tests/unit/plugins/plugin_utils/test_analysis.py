@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,20 @@ def test_several_traces() -> None:
 def test_an_address_has_the_names_of_both_places() -> None:
     found = analysed(result(), naming_of({"devices": {"10.1.0.1": "gateway"}}, DEVICES)).result
     assert found["hops"][0]["notes"][0] == "core1 or gateway"
+
+
+def test_autonomous_systems_are_told_from_a_database_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("maxminddb", reason="AS numbers need maxminddb")
+    writer_module = pytest.importorskip("mmdb_writer", reason="the test's database is written with mmdb_writer")
+    netaddr = pytest.importorskip("netaddr", reason="mmdb_writer needs netaddr")
+    writer = writer_module.MMDBWriter(4)
+    record = {"autonomous_system_number": 64496, "autonomous_system_organization": "Example"}
+    writer.insert_network(netaddr.IPSet(["192.0.2.0/24"]), record)
+    writer.to_db_file(str(tmp_path / "asn.mmdb"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = analysed(result(), naming_of({"netprobe_asn_database": "~/asn.mmdb"}, {})).result
+    network = found["hops"][2]["network"]
+    assert (network["asn"], network["organization"]) == (64496, "Example")
 
 
 @pytest.mark.parametrize(
