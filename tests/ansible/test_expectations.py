@@ -291,11 +291,13 @@ def test_a_block_and_expectations_in_one_task(controller: Controller) -> None:
 SCHEMA = Path(__file__).resolve().parent.parent / "reports" / "junit.xsd"
 
 
-def suites_of(controller: Controller, tmp_path: Path, *plays: dict[str, Any], **more: Any) -> dict[str, dict[str, str]]:
+def suites_of(
+    controller: Controller, tmp_path: Path, *plays: dict[str, Any], options: tuple[str, ...] = ()
+) -> dict[str, dict[str, str]]:
     """Name of each suite, and the outcome of each of its cases, from a valid file."""
     file = tmp_path / "paths.xml"
-    enabled = {"ANSIBLE_CALLBACKS_ENABLED": "netprobe.path.junit", "NETPROBE_PATH_JUNIT_FILE": str(file)}
-    played = controller.play(*plays, **more, **enabled)
+    enabled = "netprobe.path.junit"
+    played = controller.play(*plays, options=options, ANSIBLE_CALLBACKS_ENABLED=enabled, NETPROBE_PATH_JUNIT_FILE=str(file))
     assert file.exists(), played.printed
     xmlschema.XMLSchema(str(SCHEMA)).validate(str(file))
     root = ET.parse(file).getroot()  # noqa: S314 - our own

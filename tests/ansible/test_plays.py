@@ -250,8 +250,13 @@ def test_a_mute_resolver_costs_two_seconds_and_a_warning(controller: Controller)
 
 @pytest.mark.parametrize(
     ("expected", "status"),
-    [({"port": 443, "via": ["10.0.0.0/8"]}, 0), ({"port": 443, "via": ["192.0.2.0/24"]}, 2), ({"port": 8080}, 2)],
-    ids=["met", "other_way", "closed"],
+    [
+        ({"port": 443, "expect": {"port_state": "open", "transit": ["10.13.0.0/24"]}}, 0),
+        ({"port": 443}, 0),
+        ({"port": 443, "expect": {"transit": "192.0.2.0/24"}}, 2),
+        ({"port": 8080}, 2),
+    ],
+    ids=["met", "open", "other_way", "closed"],
 )
 def test_the_role_judges(controller: Controller, expected: dict[str, Any], status: int) -> None:
     role = {"role": "netprobe.path.validate", "validate_paths": [{"destination": "service", **expected}]}
