@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nornir_tcptraceroute.probe.engine import Engine
-from nornir_tcptraceroute.probe.many import WINDOW, Stream, affordable_window, allow_all_files
+from nornir_tcptraceroute.probe.many import Stream, affordable_window, allow_all_files, window_for
 from nornir_tcptraceroute.probe.privileges import drop_privileges
 from nornir_tcptraceroute.probe.program import prepare
 from nornir_tcptraceroute.probe.records import Trace
@@ -52,7 +52,7 @@ def trace_targets(request: Request) -> int:
     allow_all_files()
     with Engine(request.rate) as engine:
         method = prepare(engine, targets.kinds())
-        window = affordable_window(min(targets.count, WINDOW), method)
+        window = affordable_window(window_for(request.rate), method)
         stream = Stream(targets.requests(), engine, window=window, opening=partial(open_preferred, reserve=True))
         printer.begin()
         drop_privileges()

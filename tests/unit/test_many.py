@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Optio
 import pytest
 
 from nornir_tcptraceroute.probe.errors import OptionError, ProbeError, ResolveError, TransportError
-from nornir_tcptraceroute.probe.many import Stream, affordable_window, families_of
+from nornir_tcptraceroute.probe.many import Stream, affordable_window, families_of, window_for
 from nornir_tcptraceroute.probe.options import TraceOptions
 from nornir_tcptraceroute.probe.records import Trace
 from tests.cli.replies import trace as record
@@ -291,7 +291,12 @@ def test_the_window_keeps_within_the_limit_of_open_files(
     assert affordable_window(window, method) in expected
 
 
-@pytest.mark.parametrize("window", [0, -1, 10_001, True, 1.5, "5", None])
+@pytest.mark.parametrize(("rate", "window"), [(1, 10), (50, 10), (500, 100), (5000, 1000), (100_000, 1000), (float("inf"), 1000)])
+def test_a_low_rate_opens_few_traces(rate: float, window: int) -> None:
+    assert window_for(rate) == window
+
+
+@pytest.mark.parametrize("window", [0, -1, 10_001, True, 1.5, "5"])
 def test_a_window_out_of_bounds_is_refused(window: Any) -> None:
     with pytest.raises(OptionError, match=r"^window: .* is not between 1 and 10000 traces$"):
         affordable_window(window)

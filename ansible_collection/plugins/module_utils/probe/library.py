@@ -14,7 +14,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional
 from .engine import Engine
 from .errors import ProbeError, TransportError
 from .flow import Flow, open_flow
-from .many import WINDOW, Outcome, Stream, affordable_window
+from .many import Outcome, Stream, affordable_window, window_for
 from .options import TraceOptions
 from .pacing import PROCESS_RATE, read_rate
 from .privileges import has_net_raw
@@ -53,7 +53,7 @@ def trace_many(
     on_trace: Callable[[TraceOptions, Outcome], None],
     *,
     rate: Optional[float] = None,
-    window: int = WINDOW,
+    window: Optional[int] = None,
     on_event: Optional[Callable[[TraceOptions, Event], None]] = None,
 ) -> None:
     """Trace many routes at the same time, and tell of each as it ends, hop names included; from any thread.
@@ -68,7 +68,8 @@ def trace_many(
         rate: probes per second of the whole process, 1..1000000, or ``math.inf`` for no limit. None leaves what is there: 5000,
             or the rate of other calls under way. Where several calls under way give one, the lowest holds for all traces of
             the process, those of ``trace()`` included.
-        window: traces open at the same time, 1..10000; fewer where the limit of open files, which stays as it is, allows no more.
+        window: traces open at the same time, 1..10000; by default a fifth of the rate, 10..1000. Fewer where the limit of open
+            files, which stays as it is, allows no more.
         on_event: hears of every probe, reply and hop of each request, in the engine's thread, which waits for it; it must not
             raise.
 
@@ -77,10 +78,14 @@ def trace_many(
         TransportError: no thread could be started.
     """
     wanted = None if rate is None else read_rate(rate)
+    if window is None:
+        window = window_for(wanted or PROCESS_RATE)
     stream = Stream(
         requests,
         _SharedTraces(),
-        window=affordable_window(window, "raw" if has_net_raw() else "connect"),
+        window=affordable_window(
+            window_for(wanted or PROCESS_RATE) if window is None else window, "raw" if has_net_raw() else "connect"
+        ),
         on_event=on_event,
     )
     with _shared.limited(wanted):

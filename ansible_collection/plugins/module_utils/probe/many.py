@@ -23,10 +23,12 @@ from .records import Trace
 from .resolver import ReverseNames, with_names
 from .tracer import Event
 
-__all__ = ("MOST_OPEN", "WINDOW", "Outcome", "Stream", "affordable_window", "allow_all_files", "families_of")
+__all__ = ("MOST_OPEN", "WINDOW", "Outcome", "Stream", "affordable_window", "allow_all_files", "families_of", "window_for")
 
 #: Traces that are open at the same time: by default, and at most.
 WINDOW, MOST_OPEN = 1000, 10_000
+#: With a low rate fewer, or the first trace would end with the last: so many at least, and one for so many probes a second.
+_LEAST_OPEN, _RATE_EACH = 10, 5
 #: Threads that resolve names, at most; for addresses one is enough.
 _OPENING_THREADS = 16
 #: File descriptors that are left to the rest of the process.
@@ -71,6 +73,18 @@ def allow_all_files() -> None:
     """Raise the limit of open files as far as this process may. For a program's own process: a library must not do this."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def window_for(rate: float) -> int:
+    """How many traces at the same time a rate is enough for.
+
+    Arguments:
+        rate: probes per second of all of them; infinite is no limit.
+
+    Returns:
+        A fifth of the rate, but 10 at least and 1000 at most.
+    """
+    return int(max(_LEAST_OPEN, min(WINDOW, rate / _RATE_EACH)))
 
 
 def affordable_window(window: int, method: str = "raw") -> int:

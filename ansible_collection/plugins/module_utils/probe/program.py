@@ -22,7 +22,7 @@ from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Union
 from .engine import Engine
 from .errors import OptionError, PrivilegeError, ProbeError, TransportError
 from .flow import Flow, open_flow
-from .many import WINDOW, Stream, affordable_window, allow_all_files, families_of
+from .many import Stream, affordable_window, allow_all_files, families_of, window_for
 from .options import TraceOptions
 from .pacing import PROCESS_RATE, read_rate
 from .privileges import drop_privileges
@@ -70,7 +70,7 @@ def _measure(requests: List[TraceOptions], rate: float) -> int:
     opening = _Opening(requests)
     with Engine(rate) as engine:
         method = prepare(engine, requests)
-        window = affordable_window(min(len(requests), WINDOW), method)
+        window = affordable_window(window_for(rate), method)
         stream = Stream(requests, engine, window=window, opening=opening.open)
         drop_privileges()
         caught = _end_on_signals(stream)
