@@ -259,7 +259,7 @@ options:
   baseline:
     description:
       - File on the controller with a known-good path, which the path has to be; relative to the playbook.
-      - V({host\}), V({destination\}) and V({port\}) in its name stand for those of the trace. Hosts and items of a loop need
+      - C({host}), C({destination}) and C({port}) in its name stand for those of the trace. Hosts and items of a loop need
         files of their own, by these or by templates.
       - The result's C(diff) has the difference. With C(--diff) it is shown.
     type: str
