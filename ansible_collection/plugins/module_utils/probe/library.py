@@ -83,9 +83,7 @@ def trace_many(
     stream = Stream(
         requests,
         _SharedTraces(),
-        window=affordable_window(
-            window_for(wanted or PROCESS_RATE) if window is None else window, "raw" if has_net_raw() else "connect"
-        ),
+        window=affordable_window(window, "raw" if has_net_raw() else "connect"),
         on_event=on_event,
     )
     with _shared.limited(wanted):
