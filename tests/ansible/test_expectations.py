@@ -14,6 +14,7 @@ import xmlschema
 from nornir_tcptraceroute import Trace
 from nornir_tcptraceroute.analysis import baseline
 from tests.ansible.controller import Controller
+from tests.ansible.test_analysis import counting
 
 NETWORKS = {"backbone": ["10.8.0.0/24", "10.13.0.0/24"], "services": "10.14.0.0/24", "elsewhere": "192.0.2.0/24"}
 #: An inventory with a host that nobody answers for.
@@ -160,6 +161,32 @@ def test_what_is_wrong_is_told_before_a_host_is_contacted(
     assert played.status == 0, played.printed
     assert played.kept["dead"]["msg"].startswith(message.replace("{directory}", str(tmp_path)))
     assert "Traceback" not in played.printed
+
+
+def test_without_the_package_nothing_can_be_expected(controller: Controller, tmp_path: Path) -> None:
+    (tmp_path / "dead.yaml").write_text(DEAD)
+    path = counting(tmp_path, "nornir_tcptraceroute", refuse=True)
+    arguments = {"expect": {"reached": True}, "baseline": "b.yaml", "locate_block": {}, "networks": None}
+    play = {"hosts": "dead", "tasks": [task(arguments)]}
+    played = controller.play(play, options=("-i", str(tmp_path / "dead.yaml")), PYTHONPATH=path)
+    told = played.kept["dead"]["msg"].split("; ")
+    assert [each.partition(":")[0] for each in told] == ["expect", "baseline", "locate_block"]
+    assert all("Failed to import the required Python library (nornir-tcptraceroute)" in each for each in told)
+
+
+def test_the_filter_judges_an_asynchronous_result(controller: Controller) -> None:
+    start = task({}, **{"async": 60, "poll": 1})
+    judge = {
+        "name": "Judge",
+        "ansible.builtin.set_fact": {"path": "{{ path | netprobe.path.analysis(expect=wanted) }}"},
+        "vars": {"wanted": {"port_state": "open", "transit": "backbone", "max_hops": 2}},
+    }
+    kept = controller.play({"hosts": "gamma", "vars": {"netprobe_networks": NETWORKS}, "tasks": [start, judge]}).kept["gamma"]
+    assert outcomes(kept) == {"port_state": "success", "transit": "success", "max_hops": "failure"}
+    assert kept["outcome"] == "failure"
+    wrong = {**judge, "vars": {"wanted": {"colour": "red"}}}
+    played = controller.play({"hosts": "gamma", "tasks": [start, wrong]}, ANSIBLE_DISPLAY_TRACEBACK="never")
+    assert "netprobe.path.analysis: expect.colour: is not an expectation" in said(played.printed)
 
 
 def test_check_mode_checks_what_is_expected_and_sends_nothing(controller: Controller, tmp_path: Path) -> None:

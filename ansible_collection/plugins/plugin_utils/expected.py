@@ -207,7 +207,8 @@ class Expected:
 
     def _with_block(self, execute: Execute) -> _Answer:
         def measure(requests: Sequence[Any]) -> list[Any]:
-            return [outcome for _, outcome in self._ask(execute, [TraceOptions.from_dict(each.to_dict()) for each in requests])]
+            asked = [TraceOptions.from_dict(request.to_dict()) for request in requests]
+            return [pair[1] for pair in self._ask(execute, asked)]
 
         try:
             found = measure_block(_for_package(self._requests[0]), measure, working_port=self._working_port)
