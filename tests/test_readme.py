@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nornir_tcptraceroute import Trace
+from nornir_tcptraceroute import Trace, TraceOptions
+from nornir_tcptraceroute.cli.targets_file import read_targets
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -81,3 +82,20 @@ def test_the_demo_of_a_fleet_runs() -> None:
     for host in ("alpha", "beta", "gamma"):
         assert re.search(rf"^{host}: service \(\S+\) port 25 from {host}: not reached, filtered", by_nornir, re.MULTILINE)
         assert f"{host} to service (10.14.0.2) port 443: open, reached, hop {3 if host == 'gamma' else 5}" in by_ansible
+
+
+def test_the_example_of_many_traces_calls_what_there_is() -> None:
+    (many,) = (block for block in re.findall(r"^```py\n(.*?)^```", README, re.MULTILINE | re.DOTALL) if "trace_many(" in block)
+    script = many.replace('f"10.0.0.{number}", port=443', '"server", port=number').replace("range(1, 255)", "(443, 8080)")
+    assert sorted(in_the_demo_lab(sys.executable, "-c", script).splitlines()) == ["server closed", "server open"]
+
+
+def test_the_example_of_targets_is_read(tmp_path: Path) -> None:
+    (lines,) = re.findall(r"^    www\.example\.net +#.*\n(?:    .*\n)+", README, re.MULTILINE)
+    file = tmp_path / "targets"
+    file.write_text(lines)
+    targets = read_targets(str(file), TraceOptions(destination="host.invalid"))
+    asked = [(request.destination, request.port) for request in targets.requests()]
+    assert len(asked) == 1 + 14 + 20 + 32
+    assert asked[:2] == [("www.example.net", 80), ("10.0.0.1", 443)]
+    assert asked[-1] == ("2001:db8::20", 80)
