@@ -52,14 +52,15 @@ def test_problems_are_told_in_the_order_of_the_file() -> None:
     ("text", "told"),
     [
         ("a: &x 1\nb: *x", "f:2: an alias can't stand here"),
-        ("a: 1\nb: 1\na: 2", 'f:3: this is not YAML: found duplicate key "a"'),
+        ("a: 1\nb: 1\na: 2", "f:3: a stands in line 1 too"),
         ("a: [1", "f:1: this is not YAML: expected ',' or ']'"),
         ("a: " + "9" * 5000, "f:1: this is not YAML: Exceeds the limit"),
         ("a: 2026-99-99", "f:1: this is not YAML: month must be in 1..12"),
-        ("a: \x07", "f:1: this is not YAML: unacceptable character"),
+        ("a: é\nb: \x07", "f:2: this is not YAML: unacceptable character #x0007"),
         ("a: !!python/object:os.system 1", "f:1: this is not YAML: could not determine a constructor"),
-        ("{a: 1}: 2", "f:1: this is not YAML: found unhashable key"),
+        ("{a: 1}: 2", "f:1: a key has to be text"),
         ("a: !!binary xx", "f:1: this is not YAML: failed to decode base64"),
+        ("a: 1\n0x1: 1\n1: 1", 'f:3: this is not YAML: found duplicate key "1"'),
         ("--- 1\n--- 2", "f:2: this is not YAML: but found another document"),
         ("- " * 30 + "a", "f:1: there are more than 20 levels"),
         ("[" * 5000, "f:1: there are more than 20 levels"),
@@ -72,6 +73,23 @@ def test_what_is_refused(text: str, told: str) -> None:
     (problem,) = caught.value.problems
     assert problem.startswith(told)
     assert problem.isprintable()
+
+
+def test_keys_that_stand_twice_are_told_all_at_once() -> None:
+    with pytest.raises(OptionError) as caught:
+        parse("a:\n  b: 1\n  b: 2\n? [c]\n: 3\na: 4\n", "f")
+    assert caught.value.problems == ("f:3: b stands in line 2 too", "f:4: a key has to be text", "f:6: a stands in line 1 too")
+
+
+def test_scalars_are_what_yaml_takes_them_for_or_text() -> None:
+    text = "1: [yes, true, 0x10, 1.50, ~, '~', 2026-01-01, !!int x]\n<<: &a {}\nb: &a"
+    assert parse(text, "f", as_text=True).content == {
+        "1": ["yes", "true", "0x10", "1.50", None, "~", "2026-01-01", "x"],
+        "<<": {},
+        "b": None,
+    }
+    assert parse("1: [yes, true, 0x10, 1.50, ~]\n'1': a", "f").content == {1: ["yes", True, 16, 1.5, None], "1": "a"}
+    assert parse("", "f").content is None
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
