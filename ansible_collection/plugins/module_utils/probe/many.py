@@ -100,7 +100,8 @@ def affordable_window(window: int, method: str = "raw") -> int:
     Raises:
         OptionError: the window is out of bounds.
     """
-    if isinstance(window, bool) or not isinstance(window, int) or not 1 <= window <= MOST_OPEN:
+    given: object = window
+    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= MOST_OPEN:
         raise OptionError(["window: {} is not between 1 and {} traces".format(ascii(window)[:80], MOST_OPEN)])
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
