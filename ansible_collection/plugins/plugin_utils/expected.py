@@ -24,11 +24,11 @@ try:
     from nornir_tcptraceroute.probe import errors as package_errors
     from nornir_tcptraceroute.probe import options as package_options
 except ImportError as error:
-    UNJUDGED = (
-        MISSING or f"The package nornir-tcptraceroute is older than the collection: install one of the same version ({error})"
-    )
+    UNJUDGED = MISSING or f"the package nornir-tcptraceroute is not whole, or not of the collection's version: {error}"
 else:
     UNJUDGED = MISSING
+# It is told here of what was asked for, not of hops.
+UNJUDGED = UNJUDGED.removeprefix("Hops are not analysed: ")
 
 __all__ = ("ASKING", "UNJUDGED", "Expected", "expectations_of", "judged_result")
 
