@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..probe.errors import OptionError
+from ..probe.errors import OptionError, shown
 from ..probe.options import PARAMETERS, is_address
 from ..probe.records import Trace
 from . import document
@@ -215,7 +215,7 @@ def _problems(content: Any) -> Iterator[Problem]:
         value = content[key]
         allowed = {"baseline": range(1, 2), "family": (4, 6), "port": range(1, 65536)}[key]
         if type(value) is not int or value not in allowed:
-            yield Problem((key,), f"{ascii(value)[:80]} is not {rule}")
+            yield Problem((key,), f"{shown(value)} is not {rule}")
     if not isinstance(content["destination"], str) or not _plain(content["destination"]):
         yield Problem(("destination",), "is not a host name or an IP address")
     yield from _address_problems(content, ("addresses",), content["addresses"])
@@ -248,7 +248,7 @@ def _address_problems(content: dict[str, Any], place: Place, addresses: Any) -> 
         return
     for index, address in enumerate(addresses):
         if not isinstance(address, str) or not is_address(address):
-            yield Problem((*place, index), f"{ascii(address)[:80]} is not an IP address")
+            yield Problem((*place, index), f"{shown(address)} is not an IP address")
         elif content["family"] in {4, 6} and is_address(address) != content["family"]:
             yield Problem((*place, index), f"{address} is not of the baseline's family, IPv{content['family']}")
 

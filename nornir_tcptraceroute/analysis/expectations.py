@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..probe.errors import OptionError
+from ..probe.errors import OptionError, shown
 from ..probe.records import PORT_STATES
 from .naming import Place, Problem
 from .proven_path import names_of, network_of
@@ -117,7 +117,7 @@ def problems(values: Any, names: Collection[str] | None = None) -> list[Problem]
         For each problem its place below ``expect`` and the rule that is broken.
     """
     if not isinstance(values, Mapping):
-        return [Problem((), f"{_shown(values)} is not a mapping of expectations, such as reached: true")]
+        return [Problem((), f"{shown(values)} is not a mapping of expectations, such as reached: true")]
     found: list[Problem] = [] if values else [Problem((), f"nothing is expected: take any of {', '.join(WORDS)}")]
     for name, value in values.items():
         if not isinstance(name, str) or name not in WORDS:
@@ -136,7 +136,7 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[Problem]:
     for name in ("transit", "ordered", "first_hop", "last_hop"):
         for operand in _several(values.get(name, [])):
             if operand in avoided:
-                yield Problem((name,), f"{_shown(operand)} is forbidden as well")
+                yield Problem((name,), f"{shown(operand)} is forbidden as well")
     if values.get("reached") is False:
         for name in ("max_rtt_ms", "max_loss_pct"):
             if name in values and not (name == "max_loss_pct" and values[name] == 100):
@@ -153,35 +153,26 @@ def _kept(word: Word, value: Any) -> Any:
     return float(value) if word.kind == "number" else value
 
 
-def _shown(value: object) -> str:
-    try:
-        text = ascii(value)
-    except (ValueError, RecursionError):
-        # An integer of thousands of digits, or lists nested as deep.
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def _boolean_problems(name: str, value: Any, _names: Collection[str] | None) -> list[Problem]:
-    return [] if isinstance(value, bool) else [Problem((name,), f"{_shown(value)} is not {WORDS[name].rule}")]
+    return [] if isinstance(value, bool) else [Problem((name,), f"{shown(value)} is not {WORDS[name].rule}")]
 
 
 def _true_problems(name: str, value: Any, _names: Collection[str] | None) -> list[Problem]:
-    return [] if value is True else [Problem((name,), f"{_shown(value)} is not {WORDS[name].rule}")]
+    return [] if value is True else [Problem((name,), f"{shown(value)} is not {WORDS[name].rule}")]
 
 
 def _number_problems(name: str, value: Any, _names: Collection[str] | None) -> list[Problem]:
     word = WORDS[name]
     kinds = int if word.kind == "integer" else (int, float)
     fits = isinstance(value, kinds) and not isinstance(value, bool) and word.minimum <= value <= word.maximum
-    return [] if fits else [Problem((name,), f"{_shown(value)} is not {word.rule}")]
+    return [] if fits else [Problem((name,), f"{shown(value)} is not {word.rule}")]
 
 
 def _state_problems(name: str, value: Any, _names: Collection[str] | None) -> list[Problem]:
     states = _several(value)
     wrong = [state for state in states if not isinstance(state, str) or state not in PORT_STATES]
     if wrong or not states:
-        return [Problem((name,), f"{_shown(state)} is not {WORDS[name].rule}") for state in wrong or [value]]
+        return [Problem((name,), f"{shown(state)} is not {WORDS[name].rule}") for state in wrong or [value]]
     return []
 
 
@@ -194,14 +185,14 @@ def _place_problems(name: str, value: Any, names: Collection[str] | None) -> lis
     for index, operand in enumerate(operands):
         place: Place = (name,) if single else (name, index)
         if not isinstance(operand, str):
-            found.append(Problem(place, f"{_shown(operand)} is not {WORDS[name].rule}"))
+            found.append(Problem(place, f"{shown(operand)} is not {WORDS[name].rule}"))
         elif network_of(operand) is not None:
             continue
         elif names is not None and not names_of(operand) & set(names):
             known = f"known names are {_listed(sorted(names))}" if names else "there are no names"
-            found.append(Problem(place, f"{_shown(operand)} is no address, no prefix and no name: {known}"))
+            found.append(Problem(place, f"{shown(operand)} is no address, no prefix and no name: {known}"))
         elif names is None and (not 0 < len(operand.strip()) <= _LONGEST_NAME or _looks_like_an_address(operand)):
-            found.append(Problem(place, f"{_shown(operand)} is not {WORDS[name].rule}"))
+            found.append(Problem(place, f"{shown(operand)} is not {WORDS[name].rule}"))
     return found
 
 

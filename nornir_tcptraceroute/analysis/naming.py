@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeAlias, TypeV
 
 import netaddr
 
-from ..probe.errors import OptionError
+from ..probe.errors import OptionError, shown
 from ..probe.records import Hop, Network, Trace
 
 if TYPE_CHECKING:
@@ -327,8 +327,7 @@ def _path(place: Place) -> str:
 
 
 def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 3] + "..."
+    return shown(value, LONGEST_NAME)
 
 
 # How the reader fails over bytes that no writer would have written; beside its own error none is documented.

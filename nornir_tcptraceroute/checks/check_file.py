@@ -15,7 +15,7 @@ from ..analysis.document import Document
 from ..analysis.expectations import Expectations
 from ..analysis.naming import Place, Problem
 from ..measurements.settling import Retries
-from ..probe.errors import OptionError
+from ..probe.errors import OptionError, shown
 from ..probe.options import PARAMETERS, TraceOptions
 
 __all__ = ("CHECK_KEYS", "FILE_KEYS", "NUMBERS", "Check", "CheckFile", "InventoryNames", "read_checks")
@@ -186,7 +186,7 @@ class _Reading:
         place: Place = ("checks", index)
         before = len(self.problems)
         if not isinstance(entry, Mapping):
-            self._refuse(place, f"{_shown(entry)} is not a check: a mapping with 'name', 'destination' and 'expect'")
+            self._refuse(place, f"{shown(entry)} is not a check: a mapping with 'name', 'destination' and 'expect'")
             return None
         for key in entry:
             if key not in CHECK_KEYS and key not in PARAMETERS:
@@ -213,9 +213,9 @@ class _Reading:
         if "name" not in entry:
             self._refuse((*place, "name"), "is missing")
         elif not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
-            self._refuse((*place, "name"), f"{_shown(name)} is not a text of 1 to {LONGEST_NAME} printable characters")
+            self._refuse((*place, "name"), f"{shown(name)} is not a text of 1 to {LONGEST_NAME} printable characters")
         elif self._names.setdefault(name, index) != index:
-            self._refuse((*place, "name"), f"{_shown(name)} is the name of checks[{self._names[name]}] too")
+            self._refuse((*place, "name"), f"{shown(name)} is the name of checks[{self._names[name]}] too")
         return str(name)
 
     def _request(self, options: Mapping[str, Any], place: Place) -> TraceOptions | None:
@@ -236,7 +236,7 @@ class _Reading:
         kinds = int if key == "retries" else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not lowest <= value <= highest:
             kind, unit = ("a whole number", "") if key == "retries" else ("a number", " s")
-            self._refuse((*place, key), f"{_shown(value)} is not {kind} between {lowest} and {highest}{unit}")
+            self._refuse((*place, key), f"{shown(value)} is not {kind} between {lowest} and {highest}{unit}")
             return default
         return value
 
@@ -245,7 +245,7 @@ class _Reading:
         chosen = [key for key in ("hosts", "groups") if key in entry]
         vantage = entry.get("vantage", "host" if chosen else "controller")
         if vantage not in VANTAGES:
-            self._refuse((*place, "vantage"), f"{_shown(vantage)} is not one of {', '.join(VANTAGES)}")
+            self._refuse((*place, "vantage"), f"{shown(vantage)} is not one of {', '.join(VANTAGES)}")
             return ()
         if vantage == "controller":
             for key in chosen:
@@ -264,7 +264,7 @@ class _Reading:
         assert self._inventory is not None
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, list) or not names:
-            self._refuse(place, f"{_shown(value)} is not a name of the inventory's {key}, or a list of them")
+            self._refuse(place, f"{shown(value)} is not a name of the inventory's {key}, or a list of them")
             return
         for index, name in enumerate(names):
             where = place if isinstance(value, str) else (*place, index)
@@ -273,17 +273,17 @@ class _Reading:
             elif key == "hosts" and name in self._inventory.hosts:
                 yield name
             else:
-                self._refuse(where, f"{_shown(name)} is not one of the inventory's {key}")
+                self._refuse(where, f"{shown(name)} is not one of the inventory's {key}")
 
     def _baselines(self, entry: Mapping[str, Any], place: Place, hosts: tuple[str, ...], name: str) -> dict[str | None, Path]:
         if "baseline" not in entry:
             return {}
         value = entry["baseline"]
         if not isinstance(value, str) or not value.strip() or not value.isprintable():
-            self._refuse((*place, "baseline"), f"{_shown(value)} is not the path of a file")
+            self._refuse((*place, "baseline"), f"{shown(value)} is not the path of a file")
             return {}
         if len(hosts) > 1 and HOST not in value:
-            self._refuse((*place, "baseline"), f"{_shown(value)} is one file for {len(hosts)} hosts: put {HOST} into its name")
+            self._refuse((*place, "baseline"), f"{shown(value)} is one file for {len(hosts)} hosts: put {HOST} into its name")
             return {}
         # A host's name is a name of a file, not a way to another directory.
         files = {
@@ -291,14 +291,6 @@ class _Reading:
         }
         for path in files.values():
             if self._files.setdefault(path, name) != name:
-                self._refuse((*place, "baseline"), f"{_shown(value)} is the file of the check {_shown(self._files[path])} too")
+                self._refuse((*place, "baseline"), f"{shown(value)} is the file of the check {shown(self._files[path])} too")
                 break
         return files
-
-
-def _shown(value: object) -> str:
-    try:
-        text = ascii(value)
-    except (ValueError, RecursionError):
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 80 else text[:77] + "..."

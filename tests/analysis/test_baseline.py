@@ -261,6 +261,7 @@ GOOD = record(path(A, B)).text()
         (GOOD, "- 1", "f:1: this is no baseline"),
         ("baseline: 1", "baseline: 2", "f:3: baseline: 2 is not 1"),
         ("port: 443", "port: 0", "f:5: port: 0 is not between 1 and 65535"),
+        ("port: 443", f"port: 0x{'f' * 5000}", "f:5: port: <int> is not between 1 and 65535"),
         ("port: 443", "ports: 443", "f:5: ports: is not a key of a baseline"),
         ("family: 4", "family: 5", "f:6: family: 5 is not 4 or 6"),
         ("family: 4", "family: 6", f"f:7: addresses[0]: {TARGET} is not of the baseline's family, IPv6"),

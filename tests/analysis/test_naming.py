@@ -288,6 +288,14 @@ REFUSED: list[tuple[Any, Any, list[str]]] = [
             "devices.::1: ' ' is not a name: it has to be text, and not empty",
         ],
     ),
+    (
+        {"dc1": [1 << 20000]},
+        {1 << 20000: "x"},
+        [
+            "networks.dc1[0]: <int> is not a prefix such as 10.1.0.0/16 or 2001:db8:1::/48",
+            "devices: <int> is not an address such as 10.1.0.1 or 2001:db8::1",
+        ],
+    ),
 ]
 
 

@@ -17,6 +17,7 @@ from nornir_tcptraceroute.probe.errors import (
     ResolveError,
     RouteError,
     TransportError,
+    shown,
 )
 
 SENTENCE = "no.example does not resolve (Name or service not known): check the name"
@@ -35,7 +36,34 @@ def made(kind: Type[ProbeError]) -> ProbeError:
 
 
 def test_the_table_is_complete() -> None:
-    assert {kind.__name__ for kind, _ in CLASSES} | {"ProbeError"} == set(errors.__all__)
+    assert {kind.__name__ for kind, _ in CLASSES} | {"ProbeError"} == set(errors.__all__) - {"shown"}
+
+
+def nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5, "5"),
+        ("a'\x1bé", '"a\'\\x1b\\xe9"'),
+        ("x" * 78, "'" + "x" * 78 + "'"),
+        ("x" * 79, "'" + "x" * 76 + "..."),
+        (nested(100_000), "<list>"),
+    ],
+)
+def test_a_value_is_shown_in_printable_ascii_and_not_too_long(value: object, text: str) -> None:
+    assert shown(value) == text
+    assert shown(value, 500) == (ascii(value) if isinstance(value, (int, str)) else text)
+
+
+def test_a_number_of_thousands_of_digits_is_shown() -> None:
+    # Since Python 3.11 (and in late releases before) no text is made of it.
+    assert shown(10**5000) in {"<int>", "1" + "0" * 76 + "..."}
 
 
 @pytest.mark.parametrize(("kind", "expected"), CLASSES)

@@ -1,5 +1,5 @@
 # BSD-3-Clause, see LICENSE
-"""The exceptions of the probe, one tree.
+"""The exceptions of the probe, one tree, and how they show a value that is wrong.
 
 ::
 
@@ -26,6 +26,7 @@ __all__ = (
     "ResolveError",
     "RouteError",
     "TransportError",
+    "shown",
 )
 
 
@@ -66,3 +67,18 @@ class RouteError(ProbeError, OSError):
 
 class TransportError(ProbeError, OSError):
     """The system refused a socket that the probe needs."""
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """A value as an error may show it: printable ASCII as Python writes it, and not too long.
+
+    Arguments:
+        value: anything; of what can't be written, the type is shown.
+        longest: the largest number of characters, at least 3; what is longer ends with ``...``.
+    """
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):
+        # An integer of thousands of digits, or lists nested as deep.
+        text = "<{}>".format(type(value).__name__)
+    return text if len(text) <= longest else text[: longest - 3] + "..."

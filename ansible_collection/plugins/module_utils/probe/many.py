@@ -16,7 +16,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import Callable, Deque, Dict, Iterable, Iterator, List, Optional, Protocol, Tuple, Union
 
-from .errors import OptionError, ProbeError, TransportError
+from .errors import OptionError, ProbeError, TransportError, shown
 from .flow import Flow, open_flow
 from .options import TraceOptions, is_address
 from .records import Trace
@@ -102,7 +102,7 @@ def affordable_window(window: int, method: str = "raw") -> int:
     """
     given: object = window
     if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= MOST_OPEN:
-        raise OptionError(["window: {} is not between 1 and {} traces".format(ascii(window)[:80], MOST_OPEN)])
+        raise OptionError(["window: {} is not between 1 and {} traces".format(shown(window), MOST_OPEN)])
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit == resource.RLIM_INFINITY:
         return window

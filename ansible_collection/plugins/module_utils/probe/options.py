@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
-from .errors import OptionError
+from .errors import OptionError, shown
 from .template import RULE, Template, read_template
 
 __all__ = ("FLAG_BITS", "PARAMETERS", "Parameter", "TraceOptions", "canonical_flags", "connect_obstacles", "is_address")
@@ -24,7 +24,6 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
 # Printable ASCII but for the space, '/' and ':': the kernel's rule (dev_valid_name) without the bytes that no record could hold.
 _INTERFACE = re.compile(r"[!-.0-9;-~]{1,15}\Z")
 _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)\Z")
-_SHOWN = 80
 #: What a packet may leave open, with the unspecified address or port 0.
 _LEFT_OPEN = ("destination", "port", "source", "source_port")
 
@@ -240,7 +239,7 @@ class TraceOptions:
                 continue
             value, rule = _checked(parameter, getattr(self, parameter.name))
             if rule:
-                problems[parameter.name] = "{}: {} is not {}".format(parameter.name, _shown(getattr(self, parameter.name)), rule)
+                problems[parameter.name] = "{}: {} is not {}".format(parameter.name, shown(getattr(self, parameter.name)), rule)
             else:
                 object.__setattr__(self, parameter.name, value)
         if template is not None:
@@ -270,9 +269,9 @@ class TraceOptions:
         for name, value in _decided(template).items():
             told = getattr(self, name)
             if name not in wrong and told != value and not (isinstance(value, str) and _same_address(told, value)):
-                problems[name] = "{}: {} contradicts the packet, which has {}".format(name, _shown(told), _shown(value))
+                problems[name] = "{}: {} contradicts the packet, which has {}".format(name, shown(told), shown(value))
         if "tcp_options" not in wrong and self.tcp_options != PARAMETERS["tcp_options"].default:
-            problems["tcp_options"] = "tcp_options: {} contradicts the packet, which has its own".format(_shown(self.tcp_options))
+            problems["tcp_options"] = "tcp_options: {} contradicts the packet, which has its own".format(shown(self.tcp_options))
         return problems
 
     def _contradictions(self, wrong: Set[str]) -> List[str]:
@@ -288,19 +287,19 @@ class TraceOptions:
         for name, version in versions.items():
             value = getattr(self, name)
             if version and "family" not in wrong and self.family not in (None, version):
-                problems.append("{}: {} is not an IPv{} address, as family asks".format(name, _shown(value), self.family))
+                problems.append("{}: {} is not an IPv{} address, as family asks".format(name, shown(value), self.family))
             if version == 6 and self.interface is None and _needs_zone(value):
                 problems.append(
                     "{0}: {1} is not complete: a link-local address needs its zone, such as {2}%eth0, or an interface".format(
-                        name, _shown(value), value
+                        name, shown(value), value
                     )
                 )
         destination, source = versions.get("destination", 0), versions.get("source", 0)
         if destination and source and destination != source:
-            problems.append("source: {} is not of the destination's family, IPv{}".format(_shown(self.source), destination))
+            problems.append("source: {} is not of the destination's family, IPv{}".format(shown(self.source), destination))
         if not wrong and self.method == "connect":
             problems += [
-                "{}: {} needs raw sockets, and method is connect".format(name, _shown(getattr(self, name)))
+                "{}: {} needs raw sockets, and method is connect".format(name, shown(getattr(self, name)))
                 for name in connect_obstacles(self)
             ]
         return problems
@@ -321,8 +320,8 @@ class TraceOptions:
             OptionError: names every unknown option and every value that breaks its rule.
         """
         if not isinstance(values, Mapping):
-            raise OptionError(["request: {} is not an object of options and their values".format(_shown(values))])
-        unknown = ["{}: is not an option of a trace".format(_shown(name)) for name in values if name not in PARAMETERS]
+            raise OptionError(["request: {} is not an object of options and their values".format(shown(values))])
+        unknown = ["{}: is not an option of a trace".format(shown(name)) for name in values if name not in PARAMETERS]
         known = {name: value for name, value in values.items() if name in PARAMETERS}
         try:
             options = cls(**known)
@@ -422,16 +421,6 @@ def canonical_flags(text: str) -> Optional[str]:
     if not text.isascii() or not names <= set(FLAG_BITS):
         return None
     return ",".join(name for name in FLAG_BITS if name in names)
-
-
-def _shown(value: object) -> str:
-    """A value as an error may show it: printable ASCII, and not too long."""
-    try:
-        text = ascii(value)
-    except (ValueError, RecursionError):
-        # An integer of thousands of digits, or lists nested as deep.
-        text = "<{}>".format(type(value).__name__)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def _checked(parameter: Parameter, value: Any) -> Tuple[Any, str]:

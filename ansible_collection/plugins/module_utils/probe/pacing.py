@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Dict, List, Optional
 
-from .errors import OptionError
+from .errors import OptionError, shown
 
 __all__ = ("DESTINATION_RATE", "PROCESS_RATE", "UNLIMITED", "Pacer", "Pacing", "read_rate")
 
@@ -42,7 +42,7 @@ def read_rate(value: object) -> float:
         if 1 <= rate <= HIGHEST_RATE or (rate == math.inf and not isinstance(value, str)):
             return rate
     raise OptionError(
-        ["rate: {} is not between 1 and {} probes per second, nor '{}'".format(ascii(value)[:80], HIGHEST_RATE, UNLIMITED)]
+        ["rate: {} is not between 1 and {} probes per second, nor '{}'".format(shown(value), HIGHEST_RATE, UNLIMITED)]
     )
 
 
