@@ -447,6 +447,33 @@ def test_a_reply_tells_the_address_that_it_came_to() -> None:
             assert (received.packet.address, received.packet.local_address, received.packet.reply_ttl) == ("::1", address, 33)
 
 
+@privileged
+def test_of_hundreds_of_ports_each_is_let_through_from_when_it_is_listened_to() -> None:
+    with Opened(4) as here:
+
+        def send_to(port: int) -> None:
+            segment = packets.tcp("127.0.0.1", "127.0.0.1", (443, port), 5)
+            here.transport.send(packets.ipv4("127.0.0.1", "127.0.0.1", TCP, segment), "127.0.0.1", "127.0.0.1", 0)
+
+        def arrived() -> int:
+            (received,) = here.arrive(here.tcp)
+            assert isinstance(received.packet, TcpReply)
+            return received.packet.local_port
+
+        for port in range(3000, 3300):
+            here.transport.listen(port)
+        for port in (3299, 3300, 2999, 3150):
+            here.transport.listen(port)
+            send_to(port)
+            assert arrived() == port
+        for port in (*range(3000, 3300), 3299, 3150, 2999):
+            here.transport.forget(port)
+        send_to(3150)
+        send_to(3300)
+        # What is listened to no more is not there any longer.
+        assert arrived() == 3300
+
+
 def counters() -> Dict[str, int]:
     """The raw sockets of this network namespace, by IP version."""
     return {name: len(Path("/proc/self/net", name).read_text().splitlines()) - 1 for name in ("raw", "raw6")}

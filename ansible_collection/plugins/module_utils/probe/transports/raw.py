@@ -75,6 +75,8 @@ class RawTransport:
         self.family = family
         self.dropped = 0
         self._ports: Dict[int, int] = {}
+        #: The ports that the filter lets through where it has a range; an empty one where it has a list.
+        self._let_through = range(0)
         self._sockets: List[socket.socket] = []
         self._drops: Dict[int, int] = {}
         try:
@@ -144,17 +146,22 @@ class RawTransport:
     def listen(self, port: int) -> None:
         """Let TCP segments to this local port through the kernel filter."""
         self._ports[port] = self._ports.get(port, 0) + 1
-        self._filter_ports()
+        # A range is made anew only where it has to be wider: with thousands of ports that would cost more than the probes.
+        if port not in self._let_through:
+            self._filter_ports()
 
     def forget(self, port: int) -> None:
         """Undo one ``listen`` for the port."""
         self._ports[port] -= 1
         if not self._ports[port]:
             del self._ports[port]
-        self._filter_ports()
+        if len(self._ports) <= _LISTED_PORTS:
+            self._filter_ports()
 
     def _filter_ports(self) -> None:
-        _attach(self._tcp, _port_filter(self.family, set(self._ports)))
+        ports = set(self._ports)
+        self._let_through = range(min(ports), max(ports) + 1) if len(ports) > _LISTED_PORTS else range(0)
+        _attach(self._tcp, _port_filter(self.family, ports))
 
     def send(self, packet: bytes, address: str, source: str, device_index: int) -> None:
         """Hand a whole IP packet to the kernel.
