@@ -13,6 +13,7 @@ from ..analysis import baseline as baselines
 from ..analysis.baseline import Baseline
 from ..analysis.document import Document
 from ..analysis.expectations import Expectations
+from ..analysis.inventories import together
 from ..analysis.naming import Place, Problem
 from ..measurements.settling import Retries
 from ..probe.errors import OptionError, shown
@@ -155,12 +156,8 @@ class _Reading:
         """What is known of addresses."""
         return Naming(self._content.get("networks"), self._devices())
 
-    def _devices(self) -> dict[str, list[str]]:
-        together: dict[str, list[str]] = {}
-        for devices in (self._inventory.devices if self._inventory else {}, self._content.get("devices") or {}):
-            for address, names in devices.items():
-                together.setdefault(address, []).extend([names] if isinstance(names, str) else names)
-        return together
+    def _devices(self) -> Any:
+        return together(self._inventory.devices if self._inventory else {}, self._content.get("devices"))
 
     def checks(self) -> list[Check]:
         """The checks that are in order."""

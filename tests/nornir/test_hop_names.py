@@ -66,10 +66,10 @@ def test_addresses_that_are_none_are_refused_all_at_once() -> None:
     with pytest.raises(OptionError) as raised:
         device_addresses(known)
     assert raised.value.problems == (
-        "one: '10.0.0.1' in addresses is not a list such as [10.1.0.1, 2001:db8:1::1/64]",
-        "two: '10.0.0.300' in addresses is not an address such as 10.1.0.1 or 2001:db8:1::1/64",
-        "two: 5 in addresses is not an address such as 10.1.0.1 or 2001:db8:1::1/64",
-        "two: 'core.lab' in addresses is not an address such as 10.1.0.1 or 2001:db8:1::1/64",
+        "one: addresses: '10.0.0.1' is not a list such as [10.1.0.1, '2001:db8:1::1/64']",
+        "two: addresses: '10.0.0.300' is not an address such as 10.1.0.1 or 2001:db8:1::1/64",
+        "two: addresses: 5 is not an address such as 10.1.0.1 or 2001:db8:1::1/64",
+        "two: addresses: 'core.lab' is not an address such as 10.1.0.1 or 2001:db8:1::1/64",
     )
 
 
@@ -185,7 +185,7 @@ def test_what_is_wrong_is_told_with_the_rest(run_on_controller: Run, dry_run: bo
     result = run_on_controller(hosts, group=group, networks=networks, asn_database="/no/such/file", max_ttl=0, dry_run=dry_run)
     assert result["one"][0].result.splitlines() == [
         "one: max_ttl: 0 is not between 1 and 255",
-        "one: 'core' in addresses is not an address such as 10.1.0.1 or 2001:db8:1::1/64",
+        "one: addresses: 'core' is not an address such as 10.1.0.1 or 2001:db8:1::1/64",
         f"one: networks.dc1[0]: {HOST_BITS}",
         "one: networks.dc3: 10.2.0.0/16 stands in networks.dc2 too: leave it in one of the two",
         "one: asn_database: '/no/such/file' can't be read: No such file or directory",

@@ -17,6 +17,7 @@ from .registered import plain
 # Once, when the controller loads its plugins: each host's task is a fork, which would pay for imports of its own.
 try:
     from nornir_tcptraceroute.analysis import Naming, explain, label
+    from nornir_tcptraceroute.analysis.inventories import together
     from nornir_tcptraceroute.analysis.loading import load_all
     from nornir_tcptraceroute.probe import errors as package_errors
     from nornir_tcptraceroute.probe import records as package_records
@@ -63,19 +64,9 @@ def naming_of(told: Mapping[str, Any], devices: Mapping[str, list[str]]) -> Any:
     if isinstance(given.get("asn_database"), str):
         given["asn_database"] = Path(given["asn_database"]).expanduser()
     try:
-        return Naming(given.get("networks"), _together(devices, given.get("devices")), given.get("asn_database"))
+        return Naming(given.get("networks"), together(devices, given.get("devices")), given.get("asn_database"))
     except package_errors.OptionError as error:
         raise OptionError([_by_its_name(problem, told) for problem in error.problems]) from None
-
-
-def _together(devices: Mapping[str, list[str]], more: Any) -> Any:
-    """Devices from two places, one address with the names of both; what is no mapping is left for Naming to refuse."""
-    if not isinstance(more, Mapping):
-        return devices if more is None else more
-    together: dict[Any, Any] = dict(devices)
-    for address, names in more.items():
-        together[address] = [*together.get(address, ()), *(names if isinstance(names, list) else [names])]
-    return together
 
 
 def _by_its_name(problem: str, told: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
@@ -11,6 +12,10 @@ from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_
 from ..module_utils.probe.errors import OptionError
 from ..module_utils.probe.options import is_address
 from .registered import plain
+
+# analysis.py tells that the package is missing; what is read here serves the analysis alone.
+with suppress(ImportError):
+    from nornir_tcptraceroute.analysis.inventories import further_addresses
 
 __all__ = ("ADDRESSES", "devices_of")
 
@@ -22,7 +27,8 @@ def devices_of(hostvars: Any) -> dict[str, list[str]]:
     """The names of each address in the inventory: ``ansible_host``, ``netprobe_addresses``, and names that are addresses.
 
     They count as they stand there. No template is rendered, which would be dear in an inventory of thousands of hosts and run
-    what was written for other plays, and no name is looked up in DNS.
+    what was written for other plays, and no name is looked up in DNS. Needs the package
+    nornir-tcptraceroute.
 
     Arguments:
         hostvars: Ansible's variable of that name.
@@ -54,14 +60,6 @@ def _addresses(host: str, variables: Mapping[str, Any], problems: list[str]) -> 
     reached_at = plain(variables.get("ansible_host", host))
     if isinstance(reached_at, str) and is_address(reached_at):
         yield reached_at
-    told = plain(variables.get(ADDRESSES, []))
-    if not isinstance(told, list):
-        problems.append(f"{ADDRESSES} of {host}: {told!r} is not a list such as [10.1.0.1, '2001:db8:1::1/64']")
-        return
-    for address in told:
-        # As interfaces have them, with the length of their network.
-        alone = address.partition("/")[0] if isinstance(address, str) else ""
-        if is_address(alone):
-            yield alone
-        else:
-            problems.append(f"{ADDRESSES} of {host}: {address!r} is not an address such as 10.1.0.1 or 2001:db8:1::1/64")
+    addresses, wrong = further_addresses(plain(variables.get(ADDRESSES, [])), f"{ADDRESSES} of {host}")
+    problems += wrong
+    yield from addresses

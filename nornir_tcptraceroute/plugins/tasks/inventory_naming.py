@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from nornir.core.inventory import Host, Inventory
 
 from ...analysis import Naming
+from ...analysis.inventories import further_addresses, together
 from ...probe.errors import OptionError
 from ...probe.options import is_address
 
@@ -55,16 +56,9 @@ def _addresses(host: Host, problems: list[str]) -> Iterator[str]:
     told = options.get(ADDRESSES) if isinstance(options, Mapping) else None
     if told is None:
         return
-    if not isinstance(told, (list, tuple)):
-        problems.append(f"{host.name}: {told!r} in {ADDRESSES} is not a list such as [10.1.0.1, 2001:db8:1::1/64]")
-        return
-    for address in told:
-        # As interfaces have them, with the length of their network.
-        alone = address.partition("/")[0] if isinstance(address, str) else ""
-        if is_address(alone):
-            yield alone
-        else:
-            problems.append(f"{host.name}: {address!r} in {ADDRESSES} is not an address such as 10.1.0.1 or 2001:db8:1::1/64")
+    addresses, wrong = further_addresses(told, f"{host.name}: {ADDRESSES}")
+    problems += wrong
+    yield from addresses
 
 
 class Namings:
@@ -107,25 +101,12 @@ class Namings:
             except OptionError as error:
                 problems += error.problems
         try:
-            naming = Naming(networks, _together(self._devices or {}, devices), asn_database)
+            naming = Naming(networks, together(self._devices or {}, devices), asn_database)
         except OptionError as error:
             raise OptionError([*problems, *error.problems]) from None
         if problems:
             raise OptionError(problems)
         return naming
-
-
-def _together(devices: Mapping[str, Sequence[str]], more: Any) -> Any:
-    """Devices from two places, one address with the names of both; what is no mapping is left for Naming to refuse."""
-    if more is None:
-        return devices
-    if not isinstance(more, Mapping):
-        return more
-    together: dict[Any, Any] = dict(devices)
-    for address, names in more.items():
-        several = names if isinstance(names, (list, tuple)) else [names]
-        together[address] = [*together.get(address, ()), *several]
-    return together
 
 
 class _Shared:

@@ -13,7 +13,10 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 from ansible_collections.netprobe.path.plugins.module_utils.probe.errors import OptionError
+from ansible_collections.netprobe.path.plugins.plugin_utils.analysis import MISSING
 from ansible_collections.netprobe.path.plugins.plugin_utils.inventory import devices_of
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 INVENTORY = """
 all:
