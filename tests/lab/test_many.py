@@ -189,7 +189,8 @@ from nornir_tcptraceroute import TraceOptions, trace_many
 COUNT = 5000
 def requests():
     for number in range(COUNT):
-        yield TraceOptions(destination=f"198.19.{128 + number // 250}.{number % 250 + 1}", queries=1, names="none")
+        # A wait that outlives the stream: nothing that has ended may stay until then.
+        yield TraceOptions(destination=f"198.19.{128 + number // 250}.{number % 250 + 1}", queries=1, names="none", wait=300)
 memory = []
 def told(request, outcome):
     assert outcome.reached, outcome

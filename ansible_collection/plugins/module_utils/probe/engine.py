@@ -48,6 +48,8 @@ _LONGEST_HALF_CALL = 0.00002
 _RANDOM_POOL = 4096
 #: So many probes at most leave before what has arrived is read.
 _SENDS = 64
+#: So many entries of the queue of times at least may be of the past.
+_PAST = 64
 
 _FlowKey = Tuple[str, int, str, int]
 _Transport = Union[RawTransport, ConnectTransport]
@@ -577,6 +579,10 @@ class Engine:
                 if self._by_sequence.get(sequence) is running:
                     del self._by_sequence[sequence]
         flow.close()
+        if len(self._due) > 2 * len(self._running) + _PAST:
+            # What has ended would stand there, with all that is known of it, until the time that it had waited for.
+            self._due = [entry for entry in self._due if entry[2].flow in self._running and entry[0] == entry[2].due_at]
+            heapq.heapify(self._due)
         self._report(running)
         running.on_trace(
             tracer.record(
