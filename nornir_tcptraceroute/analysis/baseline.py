@@ -24,7 +24,18 @@ from .naming import Place, Problem
 from .proven_path import ProvenPath, counted
 from .verdicts import Verdict
 
-__all__ = ("Baseline", "Difference", "baseline_verdict", "compare", "from_document", "merge", "read", "record", "write")
+__all__ = (
+    "Baseline",
+    "Difference",
+    "baseline_verdict",
+    "compare",
+    "from_document",
+    "merge",
+    "read",
+    "read_of",
+    "record",
+    "write",
+)
 
 #: The version of the form.
 FORM = 1
@@ -177,6 +188,19 @@ def read(file: str | os.PathLike[str]) -> Baseline:
         OptionError: it can't be read or breaks rules: one sentence for each, with file and line.
     """
     return from_document(document.read(file))
+
+
+def read_of(file: str | os.PathLike[str], destination: str, port: int) -> Baseline:
+    """Read a baseline that has to be of one destination and port.
+
+    Raises:
+        OptionError: as for ``read``, or it is of another.
+    """
+    known = read(file)
+    if (known.destination, known.port) != (destination, port):
+        other = f"{known.destination} port {known.port}, not of {destination} port {port}"
+        raise OptionError([f"{ascii(os.fspath(file))[1:-1]} is of {other}"])
+    return known
 
 
 def from_document(source: Document) -> Baseline:

@@ -106,17 +106,10 @@ class Expected:
     def _take_baseline(self, request: TraceOptions, file: Path) -> Iterator[str]:
         """Read a baseline; gives what is wrong with it."""
         try:
-            known = baselines.read(file)
+            self._known[request] = baselines.read_of(file, request.destination, request.port)
         except package_errors.OptionError as error:
             hint = "" if file.exists() else "; baseline_action: record writes one"
             yield from (f"baseline: {problem}{hint}" for problem in error.problems)
-            return
-        if (known.destination, known.port) != (request.destination, request.port):
-            yield (
-                f"baseline: {self._names[request]} is of {known.destination} port {known.port}, "
-                f"not of {request.destination} port {request.port}"
-            )
-        self._known[request] = known
 
     def _read_block(self, told: Any, problems: list[str]) -> Any:
         """The port that works; None for the port in question."""

@@ -27,8 +27,7 @@ def devices_of(hostvars: Any) -> dict[str, list[str]]:
     """The names of each address in the inventory: ``ansible_host``, ``netprobe_addresses``, and names that are addresses.
 
     They count as they stand there. No template is rendered, which would be dear in an inventory of thousands of hosts and run
-    what was written for other plays, and no name is looked up in DNS. Needs the package
-    nornir-tcptraceroute.
+    what was written for other plays, and no name is looked up in DNS. Needs the package nornir-tcptraceroute.
 
     Arguments:
         hostvars: Ansible's variable of that name.

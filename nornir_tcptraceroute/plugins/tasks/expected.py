@@ -67,16 +67,10 @@ class Expected:
     def _take(self, file: Path, request: TraceOptions) -> Iterator[str]:
         """Read a baseline; gives what is wrong with it."""
         try:
-            known = baselines.read(file)
+            self._known[file] = baselines.read_of(file, request.destination, request.port)
         except OptionError as error:
             hint = "" if file.exists() else "; baseline_action='record' writes one"
             yield from (f"baseline: {problem}{hint}" for problem in error.problems)
-            return
-        if (known.destination, known.port) != (request.destination, request.port):
-            yield (
-                f"baseline: {file} is of {known.destination} port {known.port}, not of {request.destination} port {request.port}"
-            )
-        self._known[file] = known
 
     def judgement(self, request: TraceOptions, measured: Trace | ProbeError) -> Judgement:
         """Judge what was measured for a request.
