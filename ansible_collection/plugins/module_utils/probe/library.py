@@ -244,7 +244,8 @@ class _SharedTraces:
         on_event: Optional[Callable[[Event], None]] = None,
         on_refused: Optional[Callable[[ProbeError], None]] = None,
     ) -> None:
-        assert on_refused is not None
+        if on_refused is None:
+            raise TypeError("on_refused is needed: the shared engine has nobody else to tell")
         _shared.begin(flow, on_trace, on_event, on_refused)
 
     def withdraw(self, flow: Flow) -> None:
