@@ -366,15 +366,20 @@ _MAY_BE_ABSENT: Mapping[Any, Tuple[str, ...]] = {
 }
 
 
+_ATOMS = frozenset((str, int, float, bool, type(None)))
+
+
 def _plain(value: Any) -> Any:
-    if hasattr(value, "__dataclass_fields__"):
-        absent = [name for name in _MAY_BE_ABSENT.get(type(value), ()) if getattr(value, name) is None]
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__ if name not in absent}
-    if isinstance(value, tuple):
+    kind = type(value)
+    # Nearly all that a record holds; asking for anything else first costs most of the time.
+    if kind in _ATOMS:
+        return value
+    if kind is tuple:
         return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return dict(value)
-    return value
+    if hasattr(kind, "__dataclass_fields__"):
+        optional = _MAY_BE_ABSENT.get(kind, ())
+        return {name: _plain(item) for name, item in vars(value).items() if item is not None or name not in optional}
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 # Readers: each takes a value and its place in the document, and returns the value or raises RecordError.
