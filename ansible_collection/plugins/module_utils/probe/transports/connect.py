@@ -17,7 +17,7 @@ import socket
 import struct
 import time
 from collections import deque
-from typing import Deque, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 from ..errors import TransportError
 from ..flow import Flow
@@ -107,6 +107,7 @@ class ConnectTransport:
                 "No event loop can be had: {}; close files or raise their limit".format(error.strerror)
             ) from None
         self._attempts: Dict[int, _Attempt] = {}
+        self._of_flow: Dict[Flow, Set[_Attempt]] = {}
         self._by_age: Deque[_Attempt] = deque()
 
     def fileno(self) -> int:
@@ -144,6 +145,7 @@ class ConnectTransport:
             raise
         attempt = _Attempt(flow, probe, opened, asked_at + LIFETIME)
         self._attempts[attempt.number] = attempt
+        self._of_flow.setdefault(flow, set()).add(attempt)
         self._by_age.append(attempt)
         return asked_at
 
@@ -192,13 +194,14 @@ class ConnectTransport:
 
     def forget(self, flow: Flow) -> None:
         """Give up the connections of a trace."""
-        for attempt in [each for each in self._attempts.values() if each.flow is flow]:
+        for attempt in self._of_flow.pop(flow, set()):
             self._drop(attempt)
 
     def _drop(self, attempt: _Attempt) -> None:
         if attempt.opened.fileno() < 0:
             return
         del self._attempts[attempt.number]
+        self._of_flow.get(attempt.flow, set()).discard(attempt)
         # Closing takes it out of the poll as well.
         attempt.opened.close()
 
