@@ -18,6 +18,8 @@ PROGRAMS = (
     "loss",
     "rate_limits",
     "half_open",
+    "many_targets",
+    "open_traces",
     "rtt_error",
     "evidence",
     "naming",
