@@ -555,7 +555,7 @@ def test_a_signal_ends_an_explained_trace_with_what_is_known(ports: Lab, ours: l
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (None, [":1: can't be read: No such file or directory"]),
+        (None, [": can't be read: No such file or directory"]),
         (
             "networks:\n  a: [10.0.0.1/8]\n  b: [x]\n",
             [":2: networks.a[0]: '10.0.0.1/8' has host bits set", ":3: networks.b[0]: 'x' is"],
