@@ -151,7 +151,7 @@ def test_the_metadata_says_what_pyproject_says(built: Built) -> None:
     assert metadata["License-Expression"] == "BSD-3-Clause AND GPL-3.0-or-later"
     assert metadata["Requires-Python"] == ">=3.10"
     needed = {line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line}
-    assert needed == {"netaddr>=1.3", "nornir>=3.6", "scapy<3,>=2.8"}
+    assert needed == {"netaddr>=1.3", "nornir>=3.6", "ruamel.yaml>=0.18", "scapy<3,>=2.8"}
     assert re.findall(r"^([\w-]+) = ", scripts, re.MULTILINE) == ["nornir-tcptraceroute", "tcptraceroute"]
 
 
