@@ -40,6 +40,8 @@ LEAST_ORDINARY_TTL = 32
 #: A pause of so many seconds ends a trace: one that keeps its source port may wait long for an answer, and the next trace has
 #: another port; of tools that change it for each probe, only the pause tells where a trace ends.
 LONGEST_PAUSE, LONGEST_PAUSE_BETWEEN_FLOWS = 300.0, 10.0
+#: So many TTLs may come from one source port by chance, where each probe has a port that the system chose.
+_MOST_BY_CHANCE = 3
 #: A trace lasts so many seconds at most, and has so many queries for one TTL; what goes on is told as a further trace.
 LONGEST_TRACE, MOST_QUERIES = 86400.0, 500
 #: So many packets of traces, and bytes of theirs, are kept of a capture.
@@ -332,10 +334,13 @@ def _summed(segment: bytes, packet: bytes) -> bytes:
 def _together(flows: Sequence[_Flow]) -> Iterator[list[_Flow]]:
     """The flows of each trace, in the order of their first probes."""
     ordered = sorted(flows, key=lambda flow: (flow.key, flow.began))
-    for _key, same in groupby(ordered, key=lambda flow: flow.key):
-        several = _Several()
+    for _key, group in groupby(ordered, key=lambda flow: flow.key):
+        same, several = list(group), _Several()
+        single = sum(len(flow.queries) == 1 for flow in same)
         for flow in same:
-            if len(flow.queries) > 1:
+            # A system that chooses a port for each probe may choose one twice: few TTLs among many flows of one.
+            by_chance = len(flow.queries) <= _MOST_BY_CHANCE and single > 2 * len(flow.queries)
+            if len(flow.queries) > 1 and not by_chance:
                 yield [flow]
             elif not several.add(flow):
                 yield several.flows

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -179,15 +180,25 @@ def test_what_a_capture_can_not_tell_has_its_documented_value(family: int) -> No
 
 
 def sequential(
-    numbers: str, *, family: int = 4, hops: int = 3, queries: int = 2, start: float = 0.0, flags: int = SYN
+    numbers: str,
+    *,
+    family: int = 4,
+    hops: int = 3,
+    queries: int = 2,
+    start: float = 0.0,
+    flags: int = SYN,
+    again: Mapping[int, int] = MappingProxyType({}),
 ) -> list[Timed]:
-    """A trace of a tool that waits for each answer, whose probes differ in what ``numbers`` names."""
+    """A trace of a tool that waits for each answer, whose probes differ in what ``numbers`` names.
+
+    The port of a probe whose number is in ``again`` is that of another one.
+    """
     timed: list[Timed] = []
     at, number = start, 0
     for ttl in range(1, hops + 1):
         for _query in range(queries):
             number += 1
-            ports = (40001 + number if "port" in numbers else 40001, 443)
+            ports = (40001 + again.get(number, number) if "port" in numbers else 40001, 443)
             sequence = 9000 + 1000 * number if "sequence" in numbers else 5000
             identification = 100 + number if "identification" in numbers else 5840
             sent = probe(ttl, sequence, family=family, ports=ports, flags=flags, identification=identification)
@@ -218,6 +229,12 @@ def test_other_tools_are_understood(tool: str, family: int) -> None:
     assert times(record) == [[5, 5], [10, 10], [15, 15]]
     assert (record.port_state, record.stop_reason, record.counters) == ("open", "reached", {"sent": 6, "matched": 6})
     assert bool(record.warnings) is ("port" in TOOLS[tool])
+
+
+@pytest.mark.parametrize("again", [{14: 5}, {1: 20}, {20: 19}, {14: 5, 9: 5}, {2: 3, 11: 12, 17: 9}], ids=str)
+def test_a_port_that_is_chosen_twice_by_chance_makes_no_trace_of_its_own(again: dict[int, int]) -> None:
+    (record,) = rebuilt(sequential("port, sequence", hops=10, again=again))
+    assert (len(record.hops), record.port_state, record.counters["matched"]) == (10, "open", 20)
 
 
 @pytest.mark.parametrize("numbers", ["identification", "port, identification", "port, sequence", "sequence"])
