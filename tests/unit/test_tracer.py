@@ -144,6 +144,15 @@ def test_routers_that_answer_ten_times_a_second_still_answer_every_query() -> No
     assert trace.elapsed_ms <= 800
 
 
+@pytest.mark.parametrize("tokens", [0.0, 0.5, 0.9])
+def test_routers_whose_limit_was_spent_on_others_answer_every_query(tokens: float) -> None:
+    # Round trips far shorter than the limit: all first probes of a hop come within 20 ms, and one at most is answered.
+    _, trace = run(Path([Router(0.0002 * ttl, rate=10, tokens=tokens) for ttl in range(1, 12)], rtt=0.0025))
+    answered = [hop for hop in trace.hops[:-1] if hop.address]
+    assert answered
+    assert all(hop.loss == 0 for hop in answered)
+
+
 def test_a_silent_hop_before_the_destination_is_asked_again_before_the_distance_is_believed() -> None:
     path = chain()
     path.routers[-1].silent = True

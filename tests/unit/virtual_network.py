@@ -31,11 +31,15 @@ def router_address(family: int, ttl: int, branch: int = 0) -> str:
 
 @dataclass
 class Router:
-    """One hop: round-trip time in seconds from the vantage, whether it answers, and how often it may (answers per second)."""
+    """One hop: round-trip time in seconds from the vantage, whether it answers, and how often it may.
+
+    ``rate`` is in answers per second; ``tokens`` is what part of an answer it may give when the first probe comes.
+    """
 
     rtt: float
     silent: bool = False
     rate: Optional[float] = None
+    tokens: float = 1.0
     branches: int = 1
 
 
@@ -204,7 +208,7 @@ class VirtualNetwork:
     def _may_answer(self, ttl: int, router: Router) -> bool:
         if router.rate is None:
             return True
-        tokens, filled_at = self._tokens.get(ttl, (1.0, self.now))
+        tokens, filled_at = self._tokens.get(ttl, (router.tokens, self.now))
         tokens = min(1.0, tokens + (self.now - filled_at) * router.rate)
         allowed = tokens >= 1.0
         self._tokens[ttl] = (tokens - 1.0 if allowed else tokens, self.now)

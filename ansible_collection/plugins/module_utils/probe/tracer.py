@@ -46,8 +46,9 @@ _PATIENCE, _TAIL_PATIENCE = 2, 10
 _LEAST_SPACING, _MOST_SPACING = 0.01, 0.5
 #: The least beyond the furthest answer: where the round trip is not known, haste would only burden the destination.
 _LEAST_TAIL_SPACING = 0.2
-#: How often a query is asked again after its first probe, and how long after the last one at least (doubling).
-_REPEATS, _REPEAT_AFTER, _LONGEST_PAUSE = 2, 0.1, 0.8
+#: How often a query is asked again after its first probe, and how long after the last one at least (doubling). Many routers send
+#: ten ICMP errors a second: a tenth of a second to the dot would reach them too soon as often as not.
+_REPEATS, _REPEAT_AFTER, _LONGEST_PAUSE = 2, 0.11, 0.8
 #: How many probes to TTL n-1 are known not to have reached the destination before n is believed to be the distance; the same
 #: where the path has lost others; and how many may be sent for that without an outcome.
 _CONFIRMATIONS, _LOSSY_CONFIRMATIONS, _MOST_INCONCLUSIVE = 3, 6, 6
@@ -457,10 +458,17 @@ class Tracer:
             return
         if self._rounds and len(hop.queries) < self.options.queries and not any(query.queued for query in hop.queries):
             self._queue_at(hop, None, hop.last_sent_at + self._spacing(hop.ttl, distance), now)
-        for query in hop.queries:
-            if self._may_repeat(hop, query):
-                pause = _REPEAT_AFTER * 2 ** (len(query.probes) - 1)
-                self._queue_at(hop, query, query.probes[-1].sent_at, now, pause)
+        self._plan_repeat(hop, now)
+
+    def _plan_repeat(self, hop: HopState, now: float) -> None:
+        """Ask one query of a hop again: two of a hop at once would meet the same limit of its router."""
+        repeatable = [query for query in hop.queries if self._may_repeat(hop, query)]
+        if not repeatable or any(query.queued for query in hop.queries):
+            return
+        due_at, _number, query = min(
+            (query.probes[-1].sent_at + _REPEAT_AFTER * 2 ** (len(query.probes) - 1), query.number, query) for query in repeatable
+        )
+        self._queue_at(hop, query, max(due_at, hop.last_sent_at + _REPEAT_AFTER), now)
 
     def _one_answer_a_round_trip(self) -> bool:
         """Whether the destination answers one probe of the flow at a time: a SYN to a port that is not known to be closed."""
@@ -556,9 +564,9 @@ class Tracer:
         if not query.probes and query.error is None:
             hop.queries.remove(query)
 
-    def _queue_at(self, hop: HopState, query: Optional[Query], at: float, now: float, pause: float = 0.0) -> None:
-        if at + pause > now:
-            self._wake = min(self._wake, at + pause)
+    def _queue_at(self, hop: HopState, query: Optional[Query], at: float, now: float) -> None:
+        if at > now:
+            self._wake = min(self._wake, at)
         else:
             self._queue(hop, query or hop.new_query())
 
