@@ -20,6 +20,10 @@ _LARGEST_STEP = 1024
 _LEAST_IDENTIFICATION = 1024
 #: So many quotes that may have been shifted are kept until they are confirmed.
 _MOST_SUSPECTS = 256
+#: What of a flow a NAT may have rewritten, as a quote and a record name it.
+_FLOW_FIELDS = ("source", "source_port", "address", "port")
+#: Bytes of a TCP header without options.
+_SHORTEST_HEADER = 20
 
 
 class Shape(Protocol):
@@ -64,6 +68,7 @@ class Matcher:
 
     def __init__(self, endpoints: Endpoints, shape: Shape, flag_bits: int, entropy: Callable[[int], bytes]) -> None:
         self._endpoints = endpoints
+        self._flow = endpoints.source, endpoints.source_port, endpoints.address, endpoints.port
         self._shape = shape
         self._flag_bits = flag_bits
         self._entropy = entropy
@@ -89,12 +94,13 @@ class Matcher:
         Sequence numbers fall: a destination that waits for our RST answers a higher one as if the port were closed, and to a
         stateful firewall small steps look like one connection being opened.
         """
-        self._sequence = (self._sequence - 1 - self._random(2) % _LARGEST_STEP) % _MODULUS
+        numbers = self._random(4)
+        self._sequence = (self._sequence - 1 - (numbers >> 16) % _LARGEST_STEP) % _MODULUS
         acknowledgment = self._shape.acknowledgment
         if self._flag_bits & _ACK:
             acknowledgment = (self._sequence + self._acknowledgment_offset) % _MODULUS
-        identification = 0
         # The kernel replaces an identification of 0, and a TCP window (see ``wire``) should not look like a closed one.
+        identification = numbers & 0xFFFF
         while identification < _LEAST_IDENTIFICATION or identification in self._by_identification:
             identification = self._random(2)
         probe = Probe(ttl, query, self._sequence, acknowledgment, identification)
@@ -135,17 +141,11 @@ class Matcher:
         return not any(other.ttl >= probe.ttl and probe.sent_at < other.sent_at <= at for other in self._by_sequence.values())
 
     def _match_icmp(self, error: IcmpError, at: float) -> Verdict:
-        quote, flow = error.quote, self._endpoints
-        altered = tuple(
-            name
-            for name, quoted, ours in (
-                ("source", quote.source, flow.source),
-                ("source_port", quote.source_port, flow.source_port),
-                ("address", quote.address, flow.address),
-                ("port", quote.port, flow.port),
-            )
-            if quoted != ours
-        )
+        quote = error.quote
+        quoted = quote.source, quote.source_port, quote.address, quote.port
+        altered: Tuple[str, ...] = ()
+        if quoted != self._flow:
+            altered = tuple(name for name, told, ours in zip(_FLOW_FIELDS, quoted, self._flow) if told != ours)
         probe = self._by_sequence.get(quote.sequence)
         if probe is not None and quote.identification not in (None, probe.identification):
             other = self._by_identification.get(quote.identification or 0)
@@ -153,7 +153,7 @@ class Matcher:
                 # Two probes claim it: they share their sequence number, or it was shifted onto another's.
                 probe = other if other.sequence == quote.sequence else None
             else:
-                altered += ("identification" if flow.family == 4 else "window",)
+                altered += ("identification" if self._endpoints.family == 4 else "window",)
         if probe is not None and probe.sent_at < math.inf:
             if not altered and self._checksum_contradicts(probe, error):
                 return Verdict("wrong_checksum")
@@ -188,15 +188,15 @@ class Matcher:
     def _checksum_contradicts(self, probe: Probe, error: IcmpError) -> bool:
         """Whether the quoted checksum is not the probe's although all that it covers is."""
         quoted = error.quote.segment
+        if len(quoted) < _SHORTEST_HEADER:
+            return False
         ours = self._shape.segment(probe.sequence, probe.acknowledgment, probe.identification)
         if len(quoted) < (ours[12] >> 4) * 4:
             return False
         return quoted[16:18] != ours[16:18] and quoted[:16] + quoted[18:] == ours[:16] + ours[18 : len(quoted)]
 
     def _match_tcp(self, reply: TcpReply, at: float) -> Verdict:
-        flow = self._endpoints
-        received = reply.address, reply.port, reply.local_address, reply.local_port
-        if received != (flow.address, flow.port, flow.source, flow.source_port):
+        if (reply.local_address, reply.local_port, reply.address, reply.port) != self._flow:
             return Verdict("wrong_flow")
         probe = self._acknowledged(reply)
         if probe is None:

@@ -195,11 +195,12 @@ def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplica
 
 def _silence(hop: HopState) -> Optional[str]:
     """What the unanswered probes of a hop turned out to be, see ``Hop.silence``."""
-    probes = sorted((probe for query in hop.queries for probe in query.probes), key=lambda probe: probe.sent_at)
-    if all(probe.answered for probe in probes):
+    probes = [probe for query in hop.queries for probe in query.probes]
+    if all([probe.answered for probe in probes]):
         return None
     if not hop.answered:
         return "silent"
+    probes.sort(key=lambda probe: probe.sent_at)
     # A rate limit is a matter of time alone: what came too soon after the last answer is silent, what came later is answered.
     answered_gaps: List[float] = [math.inf]
     silent_gaps: List[float] = []

@@ -366,19 +366,20 @@ _MAY_BE_ABSENT: Mapping[Any, Tuple[str, ...]] = {
 }
 
 
+#: Nearly all that a record holds; what is one of these needs no look.
 _ATOMS = frozenset((str, int, float, bool, type(None)))
 
 
 def _plain(value: Any) -> Any:
     kind = type(value)
-    # Nearly all that a record holds; asking for anything else first costs most of the time.
-    if kind in _ATOMS:
-        return value
     if kind is tuple:
-        return [_plain(item) for item in value]
+        return [item if type(item) in _ATOMS else _plain(item) for item in value]
     if hasattr(kind, "__dataclass_fields__"):
-        optional = _MAY_BE_ABSENT.get(kind, ())
-        return {name: _plain(item) for name, item in vars(value).items() if item is not None or name not in optional}
+        plain = {name: item if type(item) in _ATOMS else _plain(item) for name, item in vars(value).items()}
+        for name in _MAY_BE_ABSENT.get(kind, ()):
+            if plain[name] is None:
+                del plain[name]
+        return plain
     return dict(value) if isinstance(value, Mapping) else value
 
 

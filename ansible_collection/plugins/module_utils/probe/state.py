@@ -74,41 +74,37 @@ class Answer(NamedTuple):
 class Query:
     """One query of a hop: its probes in the order of sending, and what became of it.
 
-    ``queued``: a probe for it is about to be sent. ``outstanding``: probes that are waited for. ``answer``: the first that came.
-    ``acknowledged``: a reply that proves that a probe arrived, and answers another.
+    ``outstanding``: probes that are waited for. ``answer``: the first that came. ``acknowledged``: a reply that proves that a
+    probe arrived, and answers another.
     """
 
-    __slots__ = ("acknowledged", "answer", "error", "number", "outstanding", "probes", "queued")
+    __slots__ = ("acknowledged", "answer", "error", "number", "outstanding", "probes")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.probes: List[Probe] = []
         self.outstanding = 0
-        self.queued = False
         self.answer: Optional[Answer] = None
         self.acknowledged: Optional[Answer] = None
         self.error: Optional[str] = None
-
-    @property
-    def open(self) -> bool:
-        """Whether an answer may still come without asking again."""
-        return self.answer is None and self.error is None and (self.queued or self.outstanding > 0)
 
 
 class HopState:
     """One TTL: its queries, and the answers beyond the first of each probe.
 
-    ``answered``: a probe was answered. ``responsive``: something else tells that the hop does answer, so that silence is worth a
-    further question.
+    ``queued``: the query that a probe is about to be sent for. ``unanswered``: how many queries have no answer. ``answered``: a
+    probe was answered. ``responsive``: something else tells that the hop does answer, so that silence is worth a further question.
     """
 
-    __slots__ = ("answered", "duplicates", "last_sent_at", "queries", "responsive", "ttl")
+    __slots__ = ("answered", "duplicates", "last_sent_at", "queries", "queued", "responsive", "ttl", "unanswered")
 
     def __init__(self, ttl: int) -> None:
         self.ttl = ttl
         self.queries: List[Query] = []
         self.duplicates: List[Answer] = []
         self.last_sent_at = -math.inf
+        self.queued: Optional[Query] = None
+        self.unanswered = 0
         self.answered = False
         self.responsive = False
 
@@ -126,4 +122,5 @@ class HopState:
         """Begin the next query."""
         query = Query(len(self.queries) + 1)
         self.queries.append(query)
+        self.unanswered += 1
         return query

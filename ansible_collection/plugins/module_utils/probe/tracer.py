@@ -176,7 +176,7 @@ class Tracer:
             if distance is None or ttl <= distance:
                 return self._matcher.new_probe(ttl, query.number)
             # The end of the path came to be known while this one waited for its turn.
-            query.queued = False
+            self._hops[ttl].queued = None
         return None
 
     @property
@@ -190,7 +190,7 @@ class Tracer:
         """The probe that ``poll`` gave was handed to the network at this time."""
         probe.sent_at = at
         hop, query = self._place(probe)
-        query.queued = False
+        hop.queued = None
         query.error = None
         query.probes.append(probe)
         query.outstanding += 1
@@ -211,8 +211,8 @@ class Tracer:
             error: name of the system's error, such as ``ENETUNREACH``.
             at: when, in seconds of the caller's clock.
         """
-        query = self._place(probe)[1]
-        query.queued = False
+        hop, query = self._place(probe)
+        hop.queued = None
         self._matcher.forget(probe)
         if not query.probes:
             query.error = error
@@ -294,6 +294,7 @@ class Tracer:
             query.outstanding -= 1
         if query.answer is None:
             query.answer = answer
+            hop.unanswered -= 1
         if not hop.answered:
             hop.answered = True
             self._moved_at = max(self._moved_at, answer.received_at)
@@ -346,6 +347,8 @@ class Tracer:
 
     def _distance(self) -> Optional[int]:
         """The TTL at which the path ends, as far as it is known: where the destination, or an unreachable, answered first."""
+        if self._tcp_distance is None and not self._unreachable:
+            return None
         return path_end(self._tcp_distance, self._unreachable, self._furthest)
 
     def _last_ttl(self) -> int:
@@ -386,15 +389,26 @@ class Tracer:
         else:
             self._widen(now)
         last = self._last_ttl() if distance is None else distance
-        for hop in list(self._hops.values()):
-            if hop.ttl <= last:
-                self._plan_hop(hop, distance, now)
+        doubted = self._doubted(distance)
+        one_by_one = distance if doubted is not None or self._one_answer_a_round_trip() else None
+        # How many queries of a hop may have been asked by now.
+        queries = self.options.queries if self._rounds else 1
+        for hop in self._hops.values():
+            if hop.ttl == one_by_one:
+                self._plan_destination(hop, doubted, now)
+            elif hop.queued is None and (hop.unanswered or len(hop.queries) < queries) and hop.ttl <= last and hop is not doubted:
+                self._plan_hop(hop, queries, distance, now)
         # A lower TTL first: where both reach the destination, it is the lower one that gets the answer.
         self._ready.sort(key=lambda entry: entry[0])
         if self.options.parallel == 1:
             self._one_at_a_time(distance)
 
     def _give_up(self, now: float) -> None:
+        # Nobody gives up sooner than this; as long as it has not passed for the oldest, the others need not be looked at.
+        soonest = next((probe.sent_at for probe in self._outstanding.values()), math.inf) + min(_LEAST_PATIENCE, self.options.wait)
+        if soonest > now:
+            self._wake = min(self._wake, soonest)
+            return
         distance = self._distance()
         furthest = max(self._furthest, distance or 0)
         for probe in list(self._outstanding.values()):
@@ -440,31 +454,29 @@ class Tracer:
         self._queue(hop, hop.new_query())
         self._next_ttl = ttl + 1
 
-    def _plan_hop(self, hop: HopState, distance: Optional[int], now: float) -> None:
-        doubted = self._doubted(distance)
-        if hop.ttl == distance and (doubted is not None or self._one_answer_a_round_trip()):
-            resume_at = self._destination_free_at(hop)
-            if resume_at > now:
-                self._wake = min(self._wake, resume_at)
-            else:
-                query = self._next_query(hop)
-                if doubted is not None and not any(one.queued for one in doubted.queries):
-                    self._queue(doubted, self._least_asked(doubted))
-                    query = query or hop.queries[-1]
-                if query is not None:
-                    self._queue(hop, query)
+    def _plan_destination(self, hop: HopState, doubted: Optional[HopState], now: float) -> None:
+        """Ask the destination once more if it is free to answer, and with it the hop before that may be the destination itself."""
+        resume_at = self._destination_free_at(hop)
+        if resume_at > now:
+            self._wake = min(self._wake, resume_at)
             return
-        if hop is doubted:
-            return
-        if self._rounds and len(hop.queries) < self.options.queries and not any(query.queued for query in hop.queries):
-            self._queue_at(hop, None, hop.last_sent_at + self._spacing(hop.ttl, distance), now)
-        self._plan_repeat(hop, now)
+        query = self._next_query(hop)
+        if doubted is not None and doubted.queued is None:
+            self._queue(doubted, self._least_asked(doubted))
+            query = query or hop.queries[-1]
+        if query is not None:
+            self._queue(hop, query)
 
-    def _plan_repeat(self, hop: HopState, now: float) -> None:
-        """Ask one query of a hop again: two of a hop at once would meet the same limit of its router."""
-        repeatable = [query for query in hop.queries if self._may_repeat(hop, query)]
-        if not repeatable or any(query.queued for query in hop.queries):
+    def _plan_hop(self, hop: HopState, queries: int, distance: Optional[int], now: float) -> None:
+        """Ask a hop of which no query is queued for the next round, or else again for what it has left unanswered."""
+        if len(hop.queries) < queries:
+            self._queue_at(hop, None, hop.last_sent_at + self._spacing(hop.ttl, distance), now)
+        if not hop.unanswered or hop.queued is not None:
             return
+        repeatable = [query for query in hop.queries if self._may_repeat(hop, query)]
+        if not repeatable:
+            return
+        # One at a time: two of a hop at once would meet the same limit of its router.
         due_at, _number, query = min(
             (query.probes[-1].sent_at + _REPEAT_AFTER * 2 ** (len(query.probes) - 1), query.number, query) for query in repeatable
         )
@@ -484,7 +496,7 @@ class Tracer:
         and more, so the pauses grow.
         """
         since = [probe for query in hop.queries for probe in query.probes if probe.sent_at >= (self._reached_at or 0.0)]
-        if any(query.queued for query in hop.queries) or any(probe.sequence in self._outstanding for probe in since):
+        if hop.queued is not None or any(probe.sequence in self._outstanding for probe in since):
             return math.inf
         silent = 0
         for probe in sorted(since, key=lambda probe: probe.sent_at):
@@ -503,7 +515,9 @@ class Tracer:
 
     def _may_repeat(self, hop: HopState, query: Query) -> bool:
         """Whether a query without an answer is to be asked again: its hop has answered others."""
-        return (hop.answered or hop.responsive) and query.answer is None and not query.open and 0 < len(query.probes) <= _REPEATS
+        if query.answer is not None or query.outstanding or query is hop.queued or not (hop.answered or hop.responsive):
+            return False
+        return 0 < len(query.probes) <= _REPEATS
 
     def _doubted(self, distance: Optional[int]) -> Optional[HopState]:
         """The silent hop before the end of the path that may be the end itself, as long as it is worth asking; else None."""
@@ -547,7 +561,11 @@ class Tracer:
             return False
         if hop.ttl == distance and self._one_answer_a_round_trip() and self._port_doubted(hop):
             return False
-        return not any(query.open or self._may_repeat(hop, query) for query in hop.queries)
+        if not hop.unanswered:
+            return True
+        return hop.queued is None and not any(
+            (query.answer is None and query.outstanding) or self._may_repeat(hop, query) for query in hop.queries
+        )
 
     def _one_at_a_time(self, distance: Optional[int]) -> None:
         """With ``parallel`` 1: keep the first that is ready, and nothing while a probe is waited for."""
@@ -559,10 +577,11 @@ class Tracer:
         self._ready = keep
 
     def _unqueue(self, ttl: int, query: Query) -> None:
-        query.queued = False
         hop = self._hops[ttl]
+        hop.queued = None
         if not query.probes and query.error is None:
             hop.queries.remove(query)
+            hop.unanswered -= 1
 
     def _queue_at(self, hop: HopState, query: Optional[Query], at: float, now: float) -> None:
         if at > now:
@@ -571,7 +590,7 @@ class Tracer:
             self._queue(hop, query or hop.new_query())
 
     def _queue(self, hop: HopState, query: Query) -> None:
-        query.queued = True
+        hop.queued = query
         self._ready.append((hop.ttl, query))
 
     def _natural_end(self) -> str:

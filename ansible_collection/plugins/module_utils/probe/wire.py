@@ -33,6 +33,11 @@ __all__ = (
 TCP = 6
 _ICMPV6 = 58
 _TCP_HEADER = struct.Struct("!HHIIBBHHH")
+#: Type of service, total length, identification, flags and fragment offset, TTL, protocol, source, destination.
+_IPV4_HEADER = struct.Struct("!xBHHHBB2x4s4s")
+_PORTS_AND_SEQUENCE = struct.Struct("!HHI")
+_NUMBERS = struct.Struct("!II")
+_WORD = struct.Struct("!H")
 #: What RFC 792 guarantees of the quoted TCP header: ports and sequence number.
 _SHORTEST_QUOTE = 8
 #: IPv6 extension headers that may stand before the TCP header, with their unit of length (RFC 8200 section 4, RFC 4302 2.2).
@@ -234,13 +239,13 @@ class ProbeBuilder:
             total += identification
         while total >> 16:
             total = (total & 0xFFFF) + (total >> 16)
-        struct.pack_into("!II", packet, at + 4, sequence, acknowledgment)
-        struct.pack_into("!H", packet, at + 16, ~total & 0xFFFF)
+        _NUMBERS.pack_into(packet, at + 4, sequence, acknowledgment)
+        _WORD.pack_into(packet, at + 16, ~total & 0xFFFF)
         if self._family == 4:
-            struct.pack_into("!H", packet, 4, identification)
+            _WORD.pack_into(packet, 4, identification)
             packet[8] = ttl
         else:
-            struct.pack_into("!H", packet, at + 14, identification)
+            _WORD.pack_into(packet, at + 14, identification)
             packet[7] = ttl
         return bytes(packet)
 
@@ -276,13 +281,12 @@ def as_received(reply: Union[IcmpError, TcpReply], family: int, local_address: s
 
 def read_tcp_over_ipv4(packet: bytes) -> Union[TcpReply, str]:
     """Read a TCP segment as a raw IPv4 socket delivers it, IP header included; or tell why it is none."""
-    header = _ipv4_header(packet)
-    if isinstance(header, str):
-        return header
-    header_length, ttl, source, address = header
+    header_length = _ipv4_header_length(packet)
+    if isinstance(header_length, str):
+        return header_length
     if packet[9] != TCP:
         return "other_protocol"
-    return _read_tcp(packet[header_length:], AF_INET, source, address, ttl, packet)
+    return _read_tcp(packet[header_length:], AF_INET, packet[12:16], packet[16:20], packet[8], packet)
 
 
 def read_tcp_over_ipv6(segment: bytes, source: str, local_address: str, hop_limit: Optional[int]) -> Union[TcpReply, str]:
@@ -296,10 +300,9 @@ def read_tcp_over_ipv6(segment: bytes, source: str, local_address: str, hop_limi
 
 def read_icmpv4(packet: bytes) -> Union[IcmpError, str]:
     """Read an ICMP error about a TCP packet as a raw IPv4 socket delivers it, IP header included; or tell why it is none."""
-    header = _ipv4_header(packet)
-    if isinstance(header, str):
-        return header
-    header_length, ttl, source, _destination = header
+    header_length = _ipv4_header_length(packet)
+    if isinstance(header_length, str):
+        return header_length
     message = packet[header_length:]
     if len(message) < 8:
         return "truncated"
@@ -314,9 +317,9 @@ def read_icmpv4(packet: bytes) -> Union[IcmpError, str]:
     quote = _read_ipv4_quote(quoted)
     if isinstance(quote, str):
         return quote
-    mtu = struct.unpack_from("!H", message, 6)[0] if (kind, code) == (3, 4) else 0
+    mtu = _WORD.unpack_from(message, 6)[0] if (kind, code) == (3, 4) else 0
     what = "time_exceeded" if kind == 11 else "unreachable"
-    return IcmpError(what, inet_ntop(AF_INET, source), kind, code, ttl, mtu or None, quote, packet)
+    return IcmpError(what, inet_ntop(AF_INET, packet[12:16]), kind, code, packet[8], mtu or None, quote, packet)
 
 
 def read_icmpv6(message: bytes, source: str, hop_limit: Optional[int]) -> Union[IcmpError, str]:
@@ -343,14 +346,14 @@ def read_icmpv6(message: bytes, source: str, hop_limit: Optional[int]) -> Union[
     return IcmpError(what, source, kind, code, hop_limit, mtu or None, quote, message)
 
 
-def _ipv4_header(packet: bytes) -> Union[Tuple[int, int, bytes, bytes], str]:
-    """Length of the header, TTL, source and destination of an IPv4 packet."""
+def _ipv4_header_length(packet: bytes) -> Union[int, str]:
+    """Length of the header of an IPv4 packet, which holds it whole; or why it is none."""
     if len(packet) < 20:
         return "truncated"
-    header_length = (packet[0] & 0x0F) * 4
-    if packet[0] >> 4 != 4 or header_length < 20 or header_length > len(packet):
+    version, words = divmod(packet[0], 16)
+    if version != 4 or words < 5 or words * 4 > len(packet):
         return "malformed"
-    return header_length, packet[8], packet[12:16], packet[16:20]
+    return words * 4
 
 
 def _read_tcp(segment: bytes, kind: int, source: bytes, address: bytes, ttl: Optional[int], data: bytes) -> Union[TcpReply, str]:
@@ -379,20 +382,18 @@ def _rfc4884_quote(message: bytes, length: int, shortest: int) -> bytes:
 
 
 def _read_ipv4_quote(quoted: bytes) -> Union[Quote, str]:
-    header = _ipv4_header(quoted)
-    if isinstance(header, str):
+    header_length = _ipv4_header_length(quoted)
+    if isinstance(header_length, str):
         return "bad_quote"
-    header_length, ttl, source, address = header
-    if quoted[9] != TCP:
+    tos, total_length, identification, fragment, ttl, protocol, source, address = _IPV4_HEADER.unpack_from(quoted)
+    if protocol != TCP:
         return "other_protocol"
-    identification, fragment = struct.unpack_from("!H", quoted, 4)[0], struct.unpack_from("!H", quoted, 6)[0]
     if fragment & 0x1FFF:
         return "fragment"
-    total_length = struct.unpack_from("!H", quoted, 2)[0]
     segment = _quoted_segment(quoted, header_length, total_length)
     if isinstance(segment, str):
         return segment
-    source_port, port, sequence = struct.unpack_from("!HHI", segment)
+    source_port, port, sequence = _PORTS_AND_SEQUENCE.unpack_from(segment)
     return Quote(
         inet_ntop(AF_INET, source),
         source_port,
@@ -400,7 +401,7 @@ def _read_ipv4_quote(quoted: bytes) -> Union[Quote, str]:
         port,
         sequence,
         ttl,
-        quoted[1],
+        tos,
         identification,
         segment,
     )
@@ -419,8 +420,8 @@ def _read_ipv6_quote(quoted: bytes) -> Union[Quote, str]:
     segment = _quoted_segment(quoted, at, 40 + payload_length)
     if isinstance(segment, str):
         return segment
-    source_port, port, sequence = struct.unpack_from("!HHI", segment)
-    window = struct.unpack_from("!H", segment, 14)[0] if len(segment) >= 16 else None
+    source_port, port, sequence = _PORTS_AND_SEQUENCE.unpack_from(segment)
+    window = _WORD.unpack_from(segment, 14)[0] if len(segment) >= 16 else None
     return Quote(
         inet_ntop(AF_INET6, quoted[8:24]),
         source_port,
