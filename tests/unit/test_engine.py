@@ -30,6 +30,7 @@ class RefusingTransport:
     """Sends nothing, receives nothing, and refuses as ``refusals`` says, one error number (0 for none) for each try."""
 
     refusals: List[int] = []  # noqa: RUF012
+    method = "raw"
     tries = 0
 
     def __init__(self, family: int) -> None:

@@ -180,6 +180,8 @@ def test_the_example_survives_json() -> None:
 @given(traces())
 def test_every_trace_survives_json(trace: Trace) -> None:
     line = json.dumps(trace.to_dict(), allow_nan=False)
+    assert json.loads(trace.to_json()) == trace.to_dict()
+    assert "\n" not in trace.to_json()
     assert line.isascii()
     assert "\n" not in line
     assert Trace.from_dict(json.loads(line)) == trace

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from dataclasses import replace
 from itertools import count
-from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
+from typing import TYPE_CHECKING, Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
 from .errors import PrivilegeError, ProbeError, TransportError
 from .flow import Flow
@@ -27,10 +27,12 @@ from .records import Trace
 from .resolver import safe_name
 from .state import Endpoints, Probe
 from .tracer import Event, Tracer
-from .transports import connect, raw
-from .transports.connect import ConnectTransport
 from .transports.raw import RawTransport
 from .wire import IcmpError, ProbeBuilder, TcpReply
+
+if TYPE_CHECKING:
+    # Loaded where it is opened: with the privilege for raw sockets it is not needed.
+    from .transports.connect import ConnectTransport
 
 __all__ = ("Engine", "Event")
 
@@ -52,7 +54,7 @@ _SENDS = 64
 _PAST = 64
 
 _FlowKey = Tuple[str, int, str, int]
-_Transport = Union[RawTransport, ConnectTransport]
+_Transport = Union[RawTransport, "ConnectTransport"]
 
 
 class _RandomBytes:
@@ -121,8 +123,8 @@ class Running:
         endpoints = Endpoints(flow.family, flow.source, flow.source_port, flow.address, flow.options.port)
         label_and_timestamp = int.from_bytes(entropy(8), "big")
         options = flow.options
-        if isinstance(transport, ConnectTransport):
-            options = replace(options, wait=min(options.wait, connect.LONGEST_WAIT))
+        if not isinstance(transport, RawTransport):
+            options = replace(options, wait=min(options.wait, transport.longest_wait))
         builder = ProbeBuilder(
             options,
             flow.family,
@@ -138,7 +140,7 @@ class Running:
             builder,
             entropy=entropy,
             watched=on_event is not None,
-            separate=isinstance(transport, ConnectTransport),
+            separate=not isinstance(transport, RawTransport),
         )
         self.pending: Optional[Probe] = None
         self.queued = False
@@ -225,7 +227,7 @@ class Engine:
             options: what is asked.
             family: the IP version that it may turn out to have, 4 or 6.
         """
-        return _method(self._transport(options, family))
+        return self._transport(options, family).method
 
     @property
     def rate(self) -> float:
@@ -239,7 +241,7 @@ class Engine:
     def _transport(self, options: TraceOptions, family: int) -> _Transport:
         method = options.method
         known = self._transports.get((method, family))
-        if known is not None and not (method == "auto" and isinstance(known, ConnectTransport) and connect_obstacles(options)):
+        if known is not None and (method != "auto" or isinstance(known, RawTransport) or not connect_obstacles(options)):
             return known
         if method == "connect":
             transport: _Transport = self._open_connect(family)
@@ -265,6 +267,8 @@ class Engine:
         return opened
 
     def _open_connect(self, family: int) -> ConnectTransport:
+        from .transports.connect import ConnectTransport
+
         known = self._transports.get(("connect", family))
         if isinstance(known, ConnectTransport):
             return known
@@ -503,7 +507,7 @@ class Engine:
     def _emit(self, running: Running, probe: Probe) -> float:
         """Hand a probe to the kernel; returns when it left, in seconds of the monotonic clock."""
         flow, transport = running.flow, running.transport
-        if isinstance(transport, ConnectTransport):
+        if not isinstance(transport, RawTransport):
             return self._left_at(transport.send(flow, probe))
         # An answer may be there before ``send`` returns, so the probe can be found from here on.
         self._by_sequence[probe.sequence] = running
@@ -568,7 +572,7 @@ class Engine:
         flow, tracer, transport = running.flow, running.tracer, running.transport
         del self._running[flow]
         self._pacing.end(flow.address)
-        if isinstance(transport, ConnectTransport):
+        if not isinstance(transport, RawTransport):
             transport.forget(flow)
         else:
             transport.forget(flow.source_port)
@@ -588,7 +592,7 @@ class Engine:
             tracer.record(
                 vantage=self._vantage,
                 interface=flow.interface,
-                method=_method(transport),
+                method=transport.method,
                 started_at=running.started_at,
                 began=running.began,
                 warnings=_warnings(running),
@@ -596,14 +600,10 @@ class Engine:
         )
 
 
-def _method(transport: _Transport) -> str:
-    return connect.METHOD if isinstance(transport, ConnectTransport) else raw.METHOD
-
-
 def _warnings(running: Running) -> Tuple[str, ...]:
     warnings = []
-    if isinstance(running.transport, ConnectTransport):
-        return (connect.LIMITS.format(explain_missing()),) if running.flow.options.method == "auto" else ()
+    if not isinstance(running.transport, RawTransport):
+        return (running.transport.limits.format(explain_missing()),) if running.flow.options.method == "auto" else ()
     length, asked = running.tracer.builder.length, running.flow.options.length
     if asked is not None and length > asked:
         warnings.append("length {} is less than the headers take: probes were {} bytes long.".format(asked, length))

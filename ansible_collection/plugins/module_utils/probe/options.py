@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import dataclass, field, fields
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from .errors import OptionError, shown
-from .template import RULE, Template, read_template
+
+if TYPE_CHECKING:
+    # Loaded where a packet is given: hardly any trace has one.
+    from .template import Template
 
 __all__ = ("FLAG_BITS", "PARAMETERS", "Parameter", "TraceOptions", "canonical_flags", "connect_obstacles", "is_address")
 
@@ -60,12 +63,15 @@ class Parameter:
             return "between {:g} and {:g}".format(self.minimum, self.maximum) + (" " + self.unit if self.unit else "")
         if self.kind == "choice":
             return "one of " + ", ".join(str(choice) for choice in self.choices)
+        if self.kind == "packet":
+            from .template import RULE
+
+            return RULE
         return {
             "host": "a host name or an IP address",
             "boolean": "true or false",
             "interface": "an interface name (1 to 15 ASCII characters, no space, '/' or ':')",
             "flags": "a list of TCP flags from " + ", ".join(FLAG_BITS),
-            "packet": RULE,
         }[self.kind]
 
     def includes(self, value: float) -> bool:
@@ -252,6 +258,8 @@ class TraceOptions:
         """Read the packet, if there is one in order, and let it decide what was left to it."""
         if self.packet is None:
             return None
+        from .template import read_template
+
         try:
             template = read_template(self.packet)
         except ValueError:
@@ -476,6 +484,8 @@ def _checked_host(parameter: Parameter, value: Any) -> Tuple[Any, str]:
 
 
 def _checked_packet(_parameter: Parameter, value: Any) -> Tuple[Any, str]:
+    from .template import read_template
+
     try:
         read_template(value)
     except ValueError as error:

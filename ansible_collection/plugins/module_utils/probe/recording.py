@@ -196,7 +196,7 @@ def _answer_record(answer: Answer, kept: Set[int], *, attempts: int = 1, duplica
 def _silence(hop: HopState) -> Optional[str]:
     """What the unanswered probes of a hop turned out to be, see ``Hop.silence``."""
     probes = [probe for query in hop.queries for probe in query.probes]
-    if all([probe.answered for probe in probes]):
+    if all(probe.answered for probe in probes):
         return None
     if not hop.answered:
         return "silent"

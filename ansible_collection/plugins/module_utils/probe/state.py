@@ -92,8 +92,9 @@ class Query:
 class HopState:
     """One TTL: its queries, and the answers beyond the first of each probe.
 
-    ``queued``: the query that a probe is about to be sent for. ``unanswered``: how many queries have no answer. ``answered``: a
-    probe was answered. ``responsive``: something else tells that the hop does answer, so that silence is worth a further question.
+    ``queued``: the query that a probe is about to be sent for. ``unanswered``: how many queries have no answer.
+    ``answered``: a probe was answered. ``responsive``: something else tells that the hop does answer, so that silence is worth a
+    further question.
     """
 
     __slots__ = ("answered", "duplicates", "last_sent_at", "queries", "queued", "responsive", "ttl", "unanswered")

@@ -51,7 +51,7 @@ _LEAST_TAIL_SPACING = 0.2
 _REPEATS, _REPEAT_AFTER, _LONGEST_PAUSE = 2, 0.11, 0.8
 #: How many probes to TTL n-1 are known not to have reached the destination before n is believed to be the distance; the same
 #: where the path has lost others; and how many may be sent for that without an outcome.
-_CONFIRMATIONS, _LOSSY_CONFIRMATIONS, _MOST_INCONCLUSIVE = 3, 6, 6
+_CONFIRMATIONS, _LOSSY_CONFIRMATIONS, _MOST_INCONCLUSIVE = 4, 6, 6
 #: Probes beyond its queries that the destination gets to tell whether its port is open.
 _PORT_REPEATS = 3
 #: How long nothing moves before the window widens, and the most that this grows to.
@@ -405,7 +405,9 @@ class Tracer:
 
     def _give_up(self, now: float) -> None:
         # Nobody gives up sooner than this; as long as it has not passed for the oldest, the others need not be looked at.
-        soonest = next((probe.sent_at for probe in self._outstanding.values()), math.inf) + min(_LEAST_PATIENCE, self.options.wait)
+        soonest = next((probe.sent_at for probe in self._outstanding.values()), math.inf) + min(
+            _LEAST_PATIENCE, self.options.wait
+        )
         if soonest > now:
             self._wake = min(self._wake, soonest)
             return
@@ -455,7 +457,7 @@ class Tracer:
         self._next_ttl = ttl + 1
 
     def _plan_destination(self, hop: HopState, doubted: Optional[HopState], now: float) -> None:
-        """Ask the destination once more if it is free to answer, and with it the hop before that may be the destination itself."""
+        """Ask the destination once more if it is free to answer, and with it the hop before that may be the end itself."""
         resume_at = self._destination_free_at(hop)
         if resume_at > now:
             self._wake = min(self._wake, resume_at)

@@ -12,7 +12,6 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple, Optional, Tuple, Union
 
 from .options import FLAG_BITS, TraceOptions
-from .template import read_template
 
 __all__ = (
     "IcmpError",
@@ -172,6 +171,8 @@ def _shaped_packet(
 
 def _crafted_packet(packet: str, addresses: bytes, ports: Tuple[int, int]) -> Tuple[int, bytes, bytes]:
     """Acknowledgment number, IP header and segment of a crafted packet; what ``build`` fills in is zero."""
+    from .template import read_template
+
     template = read_template(packet)
     header, segment = template.header, template.segment
     acknowledgment, offset, flags, window, urgent = struct.unpack_from("!IBBH2xH", segment, 8)

@@ -25,13 +25,11 @@ from ..options import FLAG_BITS
 from ..state import Probe
 from ..wire import IcmpError, Quote, TcpReply, checksum
 
-__all__ = ("LIMITS", "LONGEST_WAIT", "METHOD", "ConnectTransport", "Connected")
+__all__ = ("ConnectTransport", "Connected")
 
-METHOD = "connect"
 #: Seconds that a probe's socket lives, and that its answer is waited for.
-LIFETIME, LONGEST_WAIT = 0.95, 0.9
-#: What a record says that was measured in this way for want of a privilege.
-LIMITS = (
+_LIFETIME, _LONGEST_WAIT = 0.95, 0.9
+_LIMITS = (
     "Measured by connections, each probe a flow of its own: answers after 0.9 s, reply TTLs and what routers quote are not seen, "
     "because {}."
 )
@@ -90,12 +88,19 @@ class ConnectTransport:
         family: 4 or 6.
 
     Attributes:
+        method: the transport's name in records.
+        longest_wait: for an answer, in seconds.
+        limits: what a record says that was measured in this way for want of a privilege; ``{}`` stands for what is missing.
         family: as given.
         dropped: always 0: the kernel keeps an answer with its socket.
 
     Raises:
         TransportError: no file descriptors are left.
     """
+
+    method = "connect"
+    longest_wait = _LONGEST_WAIT
+    limits = _LIMITS
 
     def __init__(self, family: int) -> None:
         self.family = family
@@ -143,7 +148,7 @@ class ConnectTransport:
         except BaseException:
             opened.close()
             raise
-        attempt = _Attempt(flow, probe, opened, asked_at + LIFETIME)
+        attempt = _Attempt(flow, probe, opened, asked_at + _LIFETIME)
         self._attempts[attempt.number] = attempt
         self._of_flow.setdefault(flow, set()).add(attempt)
         self._by_age.append(attempt)

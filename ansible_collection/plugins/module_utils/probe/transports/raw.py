@@ -17,9 +17,7 @@ from ..errors import PrivilegeError, TransportError
 from ..privileges import explain_missing
 from ..wire import IcmpError, TcpReply, read_icmpv4, read_icmpv6, read_tcp_over_ipv4, read_tcp_over_ipv6
 
-__all__ = ("METHOD", "RawTransport", "Received")
-
-METHOD = "raw"
+__all__ = ("RawTransport", "Received")
 
 # Numbers that Python's socket module lacks (asm-generic/socket.h, linux/in.h, linux/icmp.h, linux/icmpv6.h).
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SO_RXQ_OVFL, _SO_ATTACH_FILTER = 33, 35, 40, 26
@@ -62,6 +60,7 @@ class RawTransport:
         family: 4 or 6.
 
     Attributes:
+        method: the transport's name in records.
         family: as given.
         dropped: packets that the kernel threw away because Python did not read in time. Newer kernels look whether there is
             room before they ask the filter, and so count packets here that were none of ours.
@@ -70,6 +69,8 @@ class RawTransport:
         PrivilegeError: the process lacks CAP_NET_RAW.
         TransportError: the system refused for another reason.
     """
+
+    method = "raw"
 
     def __init__(self, family: int) -> None:
         self.family = family
