@@ -42,8 +42,10 @@ $(BIN)/python:
 	@echo "Setting up $(VENV) (once)"
 	@$(PYTHON) -m venv $(VENV)
 
-# Each stamp is written last, so that an interrupted installation is done again.
+# Each stamp is written last, so that an interrupted installation is done again. The mode is the one that only names the checkout
+# to Python; what setuptools does otherwise costs each start of Python as much as starting it.
 $(VENV)/installed-%: pyproject.toml | $(BIN)/python
 	@echo "Installing the package and what '$*' needs into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --editable '.[$*]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
+		--config-settings editable_mode=compat --editable '.[$*]'
 	@touch $@

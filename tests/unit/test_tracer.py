@@ -122,6 +122,13 @@ def test_the_record_says_what_the_path_is(path: Path, asked: Dict[str, Any], exp
     assert trace.elapsed_ms <= expected.get("most_ms", 10_000)
 
 
+def test_a_trace_ends_with_the_last_answer_that_it_needs() -> None:
+    network, trace = run(chain(), queries=1)
+    # Four windows' steps of 5 ms until the destination is asked, and its round trip; what was asked beyond it is not waited for.
+    assert max(fate.probe.ttl for fate in network.fates) > len(trace.hops)
+    assert trace.elapsed_ms <= 4 * 5 + 60 + 5
+
+
 def test_three_silent_hops_cost_one_adaptive_wait_for_all() -> None:
     clean_network, clean = run(chain())
     path = chain()

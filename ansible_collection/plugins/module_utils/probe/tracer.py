@@ -404,19 +404,17 @@ class Tracer:
             self._one_at_a_time(distance)
 
     def _give_up(self, now: float) -> None:
-        # Nobody gives up sooner than this; as long as it has not passed for the oldest, the others need not be looked at.
-        soonest = next((probe.sent_at for probe in self._outstanding.values()), math.inf) + min(
-            _LEAST_PATIENCE, self.options.wait
-        )
-        if soonest > now:
-            self._wake = min(self._wake, soonest)
-            return
         distance = self._distance()
         furthest = max(self._furthest, distance or 0)
+        least = min(_LEAST_PATIENCE, self.options.wait)
         for probe in list(self._outstanding.values()):
             if distance is not None and probe.ttl > distance:
                 # Beyond the end of the path nobody waits for it.
                 continue
+            if probe.sent_at + least > now:
+                # No probe is given up sooner, and those behind it were sent later.
+                self._wake = min(self._wake, probe.sent_at + least)
+                break
             overdue = self._overdue_at(probe, furthest)
             if overdue > now:
                 self._wake = min(self._wake, overdue)
