@@ -72,8 +72,9 @@ TOO_DEAR = {
     "urllib",
     "uuid",
 }
-#: Of these, what importing the whole probe must not load by any detour either; the rest comes with socket and dataclasses.
-NEVER_LOADED = TOO_DEAR - {"enum", "importlib", "inspect"}
+#: What importing the whole probe must not load by any detour either: all these but what comes with socket, and what a record
+#: loads only where it is asked for.
+NEVER_LOADED = (TOO_DEAR | {"dataclasses"}) - {"enum", "importlib"}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import errno
 import os
 import signal
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nornir_tcptraceroute.probe.engine import Engine
@@ -17,6 +16,7 @@ from nornir_tcptraceroute.probe.errors import ResolveError, RouteError, Transpor
 from nornir_tcptraceroute.probe.flow import Flow, open_flow
 from nornir_tcptraceroute.probe.options import is_address
 from nornir_tcptraceroute.probe.privileges import drop_privileges
+from nornir_tcptraceroute.probe.record_class import replaced
 from nornir_tcptraceroute.probe.resolver import ReverseNames, with_names
 from nornir_tcptraceroute.probe.wire import ProbeBuilder
 from nornir_tcptraceroute.version import VERSION
@@ -95,7 +95,7 @@ def open_preferred(options: TraceOptions, *, reserve: bool) -> Flow:
     """As ``open_flow``, but of a name with addresses of both IP versions take IPv4, the only one that the classic tool knows."""
     if options.family is None and not any(is_address(place) for place in (options.destination, options.source or "")):
         try:
-            return open_flow(replace(options, family=4), reserve=reserve)
+            return open_flow(replaced(options, family=4), reserve=reserve)
         except (ResolveError, RouteError):
             # Whether it can be done with IPv6, or why not even so, is told by the next attempt.
             pass
@@ -121,7 +121,7 @@ def _tell_plan(request: Request, flow: Flow, method: str) -> None:
 
 def _header_length(flow: Flow) -> int:
     """Bytes of a probe without payload."""
-    bare = replace(flow.options, length=None)
+    bare = replaced(flow.options, length=None)
     return ProbeBuilder(bare, flow.family, flow.source, flow.address, flow.source_port, flow_label=0, timestamp=0).length
 
 
@@ -213,7 +213,7 @@ class _Session:
         # Nothing is waited for any more, but names that came too late are told of, unless it was a signal that cut them off.
         trace = with_names(explained, self._names)
         if self._signal:
-            trace = replace(trace, warnings=explained.warnings)
+            trace = replaced(trace, warnings=explained.warnings)
         if self._explanation and self._document is None:
             write_output(self._explanation.after(trace))
         if self._document is not None:

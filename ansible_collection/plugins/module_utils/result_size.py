@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any, Callable, Dict, Set, Tuple
 
+from .probe.record_class import replaced
 from .probe.records import Hop, Reply, Trace
 
 __all__ = ("MOST_BYTES", "within_bounds")
@@ -30,17 +30,17 @@ def within_bounds(trace: Trace) -> Dict[str, Any]:
         if len(json.dumps(record)) <= MOST_BYTES:
             break
         # Every answer among the packets stands with its reply as well.
-        trace = replace(trace, packets=None)
+        trace = replaced(trace, packets=None)
         hops = tuple(reduced(hop) for hop in hops)
         warning = "The trace was larger than {} KiB, so {}: ask for less evidence, fewer queries or fewer hops".format(
             MOST_BYTES >> 10, what
         )
-        record = replace(trace, hops=hops, warnings=(*trace.warnings, warning)).to_dict()
+        record = replaced(trace, hops=hops, warnings=(*trace.warnings, warning)).to_dict()
     return record
 
 
 def _with_replies(hop: Hop, change: Callable[[Reply], Reply]) -> Hop:
-    return replace(hop, replies=tuple(change(reply) for reply in hop.replies))
+    return replaced(hop, replies=tuple(change(reply) for reply in hop.replies))
 
 
 def _unchanged(hop: Hop) -> Hop:
@@ -55,21 +55,21 @@ def _first_evidence(hop: Hop) -> Hop:
         if reply.evidence is None or reply.address not in seen:
             seen.update([reply.address] if reply.evidence is not None else [])
             return reply
-        return replace(reply, evidence=None)
+        return replaced(reply, evidence=None)
 
     return _with_replies(hop, change)
 
 
 def _no_evidence(hop: Hop) -> Hop:
-    return _with_replies(hop, lambda reply: replace(reply, evidence=None))
+    return _with_replies(hop, lambda reply: replaced(reply, evidence=None))
 
 
 def _no_replies(hop: Hop) -> Hop:
-    return replace(hop, replies=())
+    return replaced(hop, replies=())
 
 
 def _no_findings(hop: Hop) -> Hop:
-    return replace(
+    return replaced(
         hop,
         addresses=hop.addresses[:1],
         mpls=None,
@@ -83,7 +83,7 @@ def _no_findings(hop: Hop) -> Hop:
 
 
 def _bare(hop: Hop) -> Hop:
-    return replace(hop, name=None, rtt_ms=None)
+    return replaced(hop, name=None, rtt_ms=None)
 
 
 #: What is left out and how, each step besides those before it. The last fits whatever a path answers: 255 hops of 200 bytes.

@@ -14,7 +14,6 @@ import select
 import socket
 import time
 from collections import deque
-from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Callable, Deque, Dict, List, NamedTuple, Optional, Set, Tuple, Union
 
@@ -23,6 +22,7 @@ from .flow import Flow
 from .options import TraceOptions, connect_obstacles
 from .pacing import PROCESS_RATE, Pacing
 from .privileges import explain_missing
+from .record_class import replaced
 from .records import Trace
 from .resolver import safe_name
 from .state import Endpoints, Probe
@@ -124,7 +124,7 @@ class Running:
         label_and_timestamp = int.from_bytes(entropy(8), "big")
         options = flow.options
         if not isinstance(transport, RawTransport):
-            options = replace(options, wait=min(options.wait, transport.longest_wait))
+            options = replaced(options, wait=min(options.wait, transport.longest_wait))
         builder = ProbeBuilder(
             options,
             flow.family,

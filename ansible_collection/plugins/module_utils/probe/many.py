@@ -12,13 +12,13 @@ import resource
 import threading
 from collections import deque
 from contextlib import suppress
-from dataclasses import replace
 from queue import SimpleQueue
 from typing import Callable, Deque, Dict, Iterable, Iterator, List, Optional, Protocol, Tuple, Union
 
 from .errors import OptionError, ProbeError, TransportError, shown
 from .flow import Flow, open_flow
 from .options import TraceOptions, is_address
+from .record_class import replaced
 from .records import Trace
 from .resolver import ReverseNames, with_names
 from .tracer import Event
@@ -332,7 +332,7 @@ class Stream:
             return with_names(trace, names)
         names.close()
         # It was the stop that cut the lookups off.
-        return replace(with_names(trace, names), warnings=trace.warnings)
+        return replaced(with_names(trace, names), warnings=trace.warnings)
 
 
 def _addresses(trace: Trace) -> List[str]:

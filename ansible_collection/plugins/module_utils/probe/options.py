@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from .errors import OptionError, shown
+from .record_class import Described, descriptions, record_class
 
 if TYPE_CHECKING:
     # Loaded where a packet is given: hardly any trace has one.
@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)\Z")
 _LEFT_OPEN = ("destination", "port", "source", "source_port")
 
 
-@dataclass(frozen=True)
+@record_class(frozen=True)
 class Parameter:
     """One option of a trace, as the fronts present it.
 
@@ -80,6 +80,7 @@ class Parameter:
 
 
 def _option(
+    default: Any,
     kind: str,
     text: str,
     *,
@@ -88,9 +89,9 @@ def _option(
     choices: Tuple[Any, ...] = (),
     optional: bool = False,
     unit: str = "",
-) -> Dict[str, Any]:
-    """What a field of TraceOptions has to say besides its name and default, see Parameter."""
-    return {
+) -> Any:
+    """A field of TraceOptions: its default, and what there is to say besides its name, see Parameter."""
+    description = {
         "kind": kind,
         "minimum": minimum,
         "maximum": maximum,
@@ -99,9 +100,10 @@ def _option(
         "unit": unit,
         "help": text,
     }
+    return Described(default, description)
 
 
-@dataclass(frozen=True)
+@record_class(frozen=True)
 class TraceOptions:
     """All that one trace is asked to do; frozen, hashable and valid from its construction on.
 
@@ -115,125 +117,90 @@ class TraceOptions:
         OptionError: names every option that breaks its rule, before anything was opened or sent.
     """
 
-    destination: str = field(default="", metadata=_option("host", "Host name or address to trace to."))
-    port: int = field(default=80, metadata=_option("integer", "TCP port at the destination.", minimum=1, maximum=65535))
-    family: Optional[int] = field(
-        default=None,
-        metadata=_option(
-            "choice", "IP version to use; by default the first that the name resolves to.", choices=(4, 6), optional=True
-        ),
+    destination: str = _option("", "host", "Host name or address to trace to.")
+    port: int = _option(80, "integer", "TCP port at the destination.", minimum=1, maximum=65535)
+    family: Optional[int] = _option(
+        None, "choice", "IP version to use; by default the first that the name resolves to.", choices=(4, 6), optional=True
     )
-    first_ttl: int = field(default=1, metadata=_option("integer", "TTL (hop limit) to start from.", minimum=1, maximum=255))
-    max_ttl: int = field(default=30, metadata=_option("integer", "TTL (hop limit) to stop at.", minimum=1, maximum=255))
-    queries: int = field(default=3, metadata=_option("integer", "Queries for each hop.", minimum=1, maximum=50))
-    wait: float = field(
-        default=3.0,
-        metadata=_option(
-            "number",
-            "Longest time to wait for the answer to a probe; a shorter one is used once the path's round-trip times are known.",
-            minimum=0.05,
-            maximum=300,
-            unit="s",
-        ),
+    first_ttl: int = _option(1, "integer", "TTL (hop limit) to start from.", minimum=1, maximum=255)
+    max_ttl: int = _option(30, "integer", "TTL (hop limit) to stop at.", minimum=1, maximum=255)
+    queries: int = _option(3, "integer", "Queries for each hop.", minimum=1, maximum=50)
+    wait: float = _option(
+        3.0,
+        "number",
+        "Longest time to wait for the answer to a probe; a shorter one is used once the path's round-trip times are known.",
+        minimum=0.05,
+        maximum=300,
+        unit="s",
     )
-    deadline: Optional[float] = field(
-        default=None,
-        metadata=_option(
-            "number",
-            "End the whole trace after this time; by default it ends by itself.",
-            minimum=0.05,
-            maximum=86400,
-            optional=True,
-            unit="s",
-        ),
+    deadline: Optional[float] = _option(
+        None,
+        "number",
+        "End the whole trace after this time; by default it ends by itself.",
+        minimum=0.05,
+        maximum=86400,
+        optional=True,
+        unit="s",
     )
-    gap_limit: int = field(
-        default=0,
-        metadata=_option(
-            "integer", "End the trace after this many silent hops in a row; 0 goes on to max_ttl.", minimum=0, maximum=255
-        ),
+    gap_limit: int = _option(
+        0, "integer", "End the trace after this many silent hops in a row; 0 goes on to max_ttl.", minimum=0, maximum=255
     )
-    parallel: int = field(
-        default=8,
-        metadata=_option(
-            "integer",
-            "How many hops beyond the furthest answer are probed at the same time; 1 is one probe at a time.",
-            minimum=1,
-            maximum=255,
-        ),
+    parallel: int = _option(
+        8,
+        "integer",
+        "How many hops beyond the furthest answer are probed at the same time; 1 is one probe at a time.",
+        minimum=1,
+        maximum=255,
     )
-    source: Optional[str] = field(
-        default=None,
-        metadata=_option("host", "Source address (or a name of it), one of this host's; by default the route's.", optional=True),
+    source: Optional[str] = _option(
+        None, "host", "Source address (or a name of it), one of this host's; by default the route's.", optional=True
     )
-    source_port: Optional[int] = field(
-        default=None,
-        metadata=_option(
-            "integer", "Source port of every probe; by default a free one.", minimum=1, maximum=65535, optional=True
-        ),
+    source_port: Optional[int] = _option(
+        None, "integer", "Source port of every probe; by default a free one.", minimum=1, maximum=65535, optional=True
     )
-    interface: Optional[str] = field(
-        default=None,
-        metadata=_option("interface", "Interface that the probes leave through; by default the route's.", optional=True),
+    interface: Optional[str] = _option(
+        None, "interface", "Interface that the probes leave through; by default the route's.", optional=True
     )
-    flags: str = field(default="SYN", metadata=_option("flags", "TCP flags of the probes, separated by commas."))
-    tcp_options: str = field(
-        default="none",
-        metadata=_option(
-            "choice", "TCP options of the probes: none, mss alone, or those of a Linux SYN.", choices=("none", "mss", "linux")
-        ),
+    flags: str = _option("SYN", "flags", "TCP flags of the probes, separated by commas.")
+    tcp_options: str = _option(
+        "none", "choice", "TCP options of the probes: none, mss alone, or those of a Linux SYN.", choices=("none", "mss", "linux")
     )
-    length: Optional[int] = field(
-        default=None,
-        metadata=_option(
-            "integer",
-            "Length of the whole IP packet, filled up with payload; by default the headers alone.",
-            minimum=40,
-            maximum=65535,
-            optional=True,
-            unit="bytes",
-        ),
+    length: Optional[int] = _option(
+        None,
+        "integer",
+        "Length of the whole IP packet, filled up with payload; by default the headers alone.",
+        minimum=40,
+        maximum=65535,
+        optional=True,
+        unit="bytes",
     )
-    tos: int = field(
-        default=0,
-        metadata=_option(
-            "integer", "Type of service (IPv4) or traffic class (IPv6): DSCP times 4, plus ECN.", minimum=0, maximum=255
-        ),
+    tos: int = _option(
+        0, "integer", "Type of service (IPv4) or traffic class (IPv6): DSCP times 4, plus ECN.", minimum=0, maximum=255
     )
-    dont_fragment: bool = field(
-        default=False, metadata=_option("boolean", "Set the don't-fragment bit (IPv4; IPv6 routers never fragment).")
+    dont_fragment: bool = _option(False, "boolean", "Set the don't-fragment bit (IPv4; IPv6 routers never fragment).")
+    packet: Optional[str] = _option(
+        None,
+        "packet",
+        "Packet to send as it is but for TTL, numbers and checksums, base64 from the IP header on; it decides the shape.",
+        optional=True,
     )
-    packet: Optional[str] = field(
-        default=None,
-        metadata=_option(
-            "packet",
-            "Packet to send as it is but for TTL, numbers and checksums, base64 from the IP header on; it decides the shape.",
-            optional=True,
-        ),
+    method: str = _option(
+        "auto",
+        "choice",
+        "How probes are sent: raw needs CAP_NET_RAW, connect no privilege (it sees less), auto is raw where that may be.",
+        choices=("auto", "raw", "connect"),
     )
-    method: str = field(
-        default="auto",
-        metadata=_option(
-            "choice",
-            "How probes are sent: raw needs CAP_NET_RAW, connect no privilege (it sees less), auto is raw where that may be.",
-            choices=("auto", "raw", "connect"),
-        ),
+    names: str = _option(
+        "public",
+        "choice",
+        "Which hops are looked up in DNS after the trace: none, all, or all but RFC 1918 addresses.",
+        choices=("none", "all", "public"),
     )
-    names: str = field(
-        default="public",
-        metadata=_option(
-            "choice",
-            "Which hops are looked up in DNS after the trace: none, all, or all but RFC 1918 addresses.",
-            choices=("none", "all", "public"),
-        ),
-    )
-    evidence: str = field(
-        default="notable",
-        metadata=_option(
-            "choice",
-            "Which replies are kept whole: none, the first of each kind and address in a hop, or all.",
-            choices=("none", "notable", "all"),
-        ),
+    evidence: str = _option(
+        "notable",
+        "choice",
+        "Which replies are kept whole: none, the first of each kind and address in a hop, or all.",
+        choices=("none", "notable", "all"),
     )
 
     def __post_init__(self) -> None:
@@ -350,7 +317,8 @@ class TraceOptions:
 
 #: Every option of a trace by its name, in the order of TraceOptions.
 PARAMETERS: Dict[str, Parameter] = {
-    entry.name: Parameter(name=entry.name, default=entry.default, **entry.metadata) for entry in fields(TraceOptions)
+    name: Parameter(name=name, default=default, **description)
+    for name, (default, description) in descriptions(TraceOptions).items()
 }
 
 

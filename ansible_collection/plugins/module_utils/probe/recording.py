@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 from binascii import b2a_base64
-from dataclasses import replace
 from typing import AbstractSet, Dict, Iterable, List, Mapping, Optional, Set, Tuple, Union
 
 from .options import FLAG_BITS
+from .record_class import replaced
 from .records import MOST_PACKETS, Hop, Packet, Quoted, Reply, RoundTrip
 from .state import Answer, Endpoints, HopState, Probe, Query
 from .wire import ProbeBuilder, Quote, TcpReply, as_received, as_sent, flag_names
@@ -145,7 +145,7 @@ def _query_record(query: Query, kept: Set[int]) -> Reply:
         return _answer_record(query.answer, kept, attempts=len(query.probes))
     if query.acknowledged is not None:
         # That a probe arrived is known, and not when it was answered.
-        return replace(_answer_record(query.acknowledged, kept, attempts=len(query.probes)), rtt_ms=None)
+        return replaced(_answer_record(query.acknowledged, kept, attempts=len(query.probes)), rtt_ms=None)
     if query.error is not None:
         return Reply(query=query.number, kind="send_error", error=query.error)
     return Reply(query=query.number, kind="timeout", attempts=len(query.probes))

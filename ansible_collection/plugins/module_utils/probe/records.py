@@ -8,10 +8,10 @@ The JSON Schema of the same records is ``trace.schema.json`` beside the package'
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .errors import RecordError
+from .record_class import record_class
 
 __all__ = (
     "PORT_STATES",
@@ -44,30 +44,7 @@ MOST_PACKETS = 30000
 INTERFACE_ROLES = ("incoming", "incoming_sub_ip", "outgoing", "next_hop")
 
 
-_Class = TypeVar("_Class", bound=type)
-
-
-def _with_shared_methods(cls: _Class) -> _Class:
-    """Give a record its equality, hash and representation; a dataclass's own, made for each, cost a third of the import."""
-    for name, method in (("__eq__", _equal), ("__hash__", _hash), ("__repr__", _represented)):
-        setattr(cls, name, method)
-    return cls
-
-
-def _equal(self: Any, other: object) -> Any:
-    return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
-
-
-def _hash(self: Any) -> int:
-    return hash(tuple(vars(self).values()))
-
-
-def _represented(self: Any) -> str:
-    return "{}({})".format(type(self).__name__, ", ".join("{}={!r}".format(*item) for item in vars(self).items()))
-
-
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class Quoted:
     """What an ICMP error quotes of the probe: how the probe looked when it reached the router.
 
@@ -86,8 +63,7 @@ class Quoted:
     port: int
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class Reply:
     """What became of one query.
 
@@ -130,8 +106,7 @@ class Reply:
     evidence: Optional[str] = None
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class RoundTrip:
     """The round-trip times of a hop's replies in milliseconds; ``stddev`` is that of the population."""
 
@@ -150,8 +125,7 @@ class RoundTrip:
         return cls(round(min(times), 3), round(mean, 3), round(max(times), 3), round(deviation, 3))
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class Label:
     """One entry of the MPLS label stack that the probe arrived with (RFC 3032 section 2.1, RFC 4950).
 
@@ -168,8 +142,7 @@ class Label:
     ttl: int
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class Interface:
     """An interface of the router that its answer tells of (RFC 5837).
 
@@ -186,8 +159,7 @@ class Interface:
     mtu: Optional[int] = None
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class Modification:
     """A field of the probe that the path has rewritten on the way to a hop.
 
@@ -203,8 +175,7 @@ class Modification:
     after: Optional[int]
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class Network:
     """What network an address is in.
 
@@ -223,8 +194,7 @@ class Network:
     organization: Optional[str] = None
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class Packet:
     """A packet of a trace, sent or received.
 
@@ -239,8 +209,7 @@ class Packet:
     data: str
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class Hop:
     """One TTL of the path.
 
@@ -283,8 +252,7 @@ class Hop:
     notes: Optional[Tuple[str, ...]] = None
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class ProbeShape:
     """How every probe of a trace looked: its flags, TCP options, IP length in bytes, TOS byte and don't-fragment bit.
 
@@ -298,8 +266,7 @@ class ProbeShape:
     dont_fragment: bool
 
 
-@_with_shared_methods
-@dataclass(frozen=True, eq=False, repr=False)
+@record_class(frozen=True)
 class Trace:
     """A whole trace, plain data.
 

@@ -10,11 +10,11 @@ import socket
 import threading
 import time
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Callable, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from .errors import ResolveError
 from .options import is_address
+from .record_class import replaced
 
 if TYPE_CHECKING:
     from .records import Hop, Trace
@@ -367,7 +367,7 @@ def with_names(trace: Trace, names: ReverseNames) -> Trace:
             "{} of {} addresses have no name because their lookups had not ended within {:g} s: "
             "check this host's resolver, or ask for no names".format(unfinished, len(addresses), names.budget_s),
         )
-    return replace(trace, hops=tuple(_named(hop, names) for hop in trace.hops), warnings=warnings)
+    return replaced(trace, hops=tuple(_named(hop, names) for hop in trace.hops), warnings=warnings)
 
 
 def _addresses(hop: Hop) -> List[str]:
@@ -375,5 +375,5 @@ def _addresses(hop: Hop) -> List[str]:
 
 
 def _named(hop: Hop, names: ReverseNames) -> Hop:
-    replies = tuple(replace(reply, name=names.get(reply.address)) if reply.address else reply for reply in hop.replies)
-    return replace(hop, name=names.get(hop.address) if hop.address else None, replies=replies)
+    replies = tuple(replaced(reply, name=names.get(reply.address)) if reply.address else reply for reply in hop.replies)
+    return replaced(hop, name=names.get(hop.address) if hop.address else None, replies=replies)
