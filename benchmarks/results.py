@@ -49,8 +49,9 @@ def main() -> int:
     for name in PROGRAMS:
         title = _first_line(HERE / f"{name}.py")
         print(f"== {name}", flush=True)
+        began = time.monotonic()
         ended = subprocess.run([sys.executable, str(HERE / f"{name}.py")], capture_output=True, text=True, check=False)
-        print(ended.stdout + ended.stderr, flush=True)
+        print(f"{ended.stdout}{ended.stderr}\n-- {time.monotonic() - began:.0f} s", flush=True)
         if ended.returncode:
             missed.append(name)
         sections.append(f"## {name}\n\n{title}\n\n{ended.stdout.strip()}\n")
