@@ -215,7 +215,7 @@ def compare(scenario: dict[str, Any], destination: str, tools: Sequence[Tool], r
         for number in range(runs + 1):
             for one in compared.values():
                 # A tool that takes long is not warmed up: it says the same each time.
-                if number > 1 and one.runs and one.runs[0].wall > 5:
+                if one.runs and one.runs[0].wall > 5:
                     continue
                 run = network.run(one.tool.command(destination))
                 if number or run.wall > 5:

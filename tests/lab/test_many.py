@@ -37,6 +37,8 @@ hosts:
           late: {share: 0.1, ms: 700}
         - {prefix: 198.19.128.0/17, hops: 3}
         - {prefix: 2001:2::/48, hops: 8, rtt_ms: 20}
+        - {prefix: 203.0.0.0/16, hops: 12, rtt_ms: 40, loss: 0.2}
+        - {prefix: 2001:2:1::/48, hops: 12, rtt_ms: 40, loss: 0.2}
 links:
   - [client, cloud]
 """
@@ -89,6 +91,18 @@ def test_of_a_thousand_traces_at_once_each_record_is_right(network: Lab, prefix:
     for trace in traces:
         assert (trace["reached"], trace["port_state"]) == (True, "open")
         assert trace["hops"][-1]["addresses"] == [trace["address"]]
+        for hop in trace["hops"]:
+            assert set(hop["addresses"]) == told[trace["destination"], trace["source_port"], hop["ttl"]]
+
+
+@pytest.mark.parametrize("prefix", ["203.0", "2001:2:1::"])
+def test_where_one_probe_in_five_is_lost_no_hop_is_wrong_or_missed(network: Lab, prefix: str) -> None:
+    destinations = addresses(prefix, 50)
+    traces = measured(network, [{"destination": address, "names": "none"} for address in destinations])
+    told = responders(network.exchanges("cloud"))
+    assert sorted(trace["destination"] for trace in traces) == sorted(destinations)
+    for trace in traces:
+        assert (trace["reached"], trace["port_state"], len(trace["hops"])) == (True, "open", 12), trace
         for hop in trace["hops"]:
             assert set(hop["addresses"]) == told[trace["destination"], trace["source_port"], hop["ttl"]]
 
