@@ -171,6 +171,8 @@ def test_the_filter_gives_an_asynchronous_result_what_it_lacks(controller: Contr
     assert "lacking=True" in played.printed
     assert re.search(r"not\s+analysed:\s+the\s+filter\s+netprobe\.path\.analysis", played.printed)
     assert named(played.kept["alpha"]) == NAMED
+    # The warning that it lacked this is gone with it.
+    assert not played.kept["alpha"].get("warnings")
 
 
 def test_the_filter_takes_what_a_loop_or_a_list_of_ports_left(controller: Controller) -> None:

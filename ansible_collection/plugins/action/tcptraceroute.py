@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils.probe.errors import OptionError, RecordError
 from ..module_utils.probe.options import TraceOptions
 from ..module_utils.task_options import JUDGING, NAMING, ON_CONTROLLER, requests_of
-from ..plugin_utils.analysis import MISSING, VARIABLE, analysed, naming_of
+from ..plugin_utils.analysis import LATER, MISSING, VARIABLE, analysed, naming_of
 from ..plugin_utils.expected import ASKING, Expected
 from ..plugin_utils.inventory import devices_of
 
@@ -53,7 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # published without types
         )
         if apart:
             # What async_status fetches is the module's result, which this process does not see any more.
-            self._display.warning("Hops of an asynchronous trace are not analysed: the filter netprobe.path.analysis does it")
+            self._display.warning(LATER)
             return result
         return self._analysed(result, naming)
 

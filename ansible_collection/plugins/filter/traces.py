@@ -70,7 +70,7 @@ def hop_addresses(value: Any) -> list[str]:
 def analysis(context: Any, value: Any, **options: Any) -> Any:
     """Say of every hop of a result what its replies mean and whose it is."""
     # Not at the top: what only another filter of this file needs would be imported for each host's task.
-    from ..plugin_utils.analysis import MISSING, VARIABLE, analysed, naming_of
+    from ..plugin_utils.analysis import LATER, MISSING, VARIABLE, analysed, naming_of
     from ..plugin_utils.expected import expectations_of, judged_result
     from ..plugin_utils.inventory import devices_of
 
@@ -89,7 +89,8 @@ def analysis(context: Any, value: Any, **options: Any) -> Any:
         if isinstance(item, Mapping) and "results" in item and "hops" not in item:
             return {**item, "results": each(item["results"])}
         found = analysed(item, naming)
-        result = {**found.result, "warnings": [*item.get("warnings", ()), *found.warnings]}
+        warnings = [warning for warning in item.get("warnings", ()) if warning != LATER]
+        result = {**found.result, "warnings": [*warnings, *found.warnings]}
         return result if expected is None else judged_result(result, expected, naming)
 
     _traces(value, "analysis")

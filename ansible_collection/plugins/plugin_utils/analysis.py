@@ -28,8 +28,10 @@ except ImportError as error:
 else:
     MISSING = ""
 
-__all__ = ("MISSING", "VARIABLE", "Analysed", "analysed", "naming_of", "record_of", "trace_of")
+__all__ = ("LATER", "MISSING", "VARIABLE", "Analysed", "analysed", "naming_of", "record_of", "trace_of")
 
+#: The warning of an asynchronous task, which holds until the filter has seen its result.
+LATER = "Hops of an asynchronous trace are not analysed: the filter netprobe.path.analysis does it"
 #: What the variables that stand in for options begin with.
 VARIABLE = "netprobe_"
 
