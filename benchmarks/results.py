@@ -21,6 +21,7 @@ PROGRAMS = (
     "many_targets",
     "open_traces",
     "rtt_error",
+    "simulator",
     "evidence",
     "naming",
 )
