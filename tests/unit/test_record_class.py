@@ -98,6 +98,11 @@ def test_records_do_not_change() -> None:
     assert made == Made(1, "a")
 
 
+def test_there_is_no_record_class_that_changes() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        record_class(frozen=False)
+
+
 def test_dataclasses_know_them() -> None:
     assert dataclasses.is_dataclass(Made)
     assert [(field.name, field.default) for field in dataclasses.fields(Made)] == [

@@ -42,9 +42,13 @@ else:
         """As ``dataclasses.dataclass``: the class's annotations are its fields, its attributes their defaults.
 
         Arguments:
-            frozen: True; for type checkers, to whom this is that function.
+            frozen: True; it is there for type checkers, to whom this is that function.
+
+        Raises:
+            ValueError: ``frozen`` is not True.
         """
-        assert frozen, "nothing else is made here"
+        if not frozen:
+            raise ValueError("a record class is frozen")
         return _made
 
 
