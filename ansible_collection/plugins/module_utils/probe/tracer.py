@@ -14,7 +14,7 @@ The rules, in the order of a trace's life:
 * The destination answered for TTL n while n-1 is silent: n-1 is asked again, before n is believed to be the distance. Each time a
   probe to n follows at once. If that is answered, the one before it has not reached the destination, which would then be waiting
   for our RST; if it is not, neither says anything.
-* A hop that has answered and falls silent is asked again later, before its silence is called loss.
+* A hop that has answered and falls silent is asked again later, one query at a time, before its silence is called loss.
 * A probe is given up after ``wait``, or sooner: once a later hop has answered, after two of the longest round trips seen.
 """
 
