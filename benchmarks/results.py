@@ -19,6 +19,7 @@ PROGRAMS = (
     "rate_limits",
     "half_open",
     "many_targets",
+    "unprivileged",
     "open_traces",
     "rtt_error",
     "simulator",

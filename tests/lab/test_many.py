@@ -209,7 +209,9 @@ def told(request, outcome):
     assert outcome.reached, outcome
     memory.append(sys.getallocatedblocks())
 trace_many(requests(), told, window=100, rate=1e6)
-print(json.dumps([len(memory), max(memory[500:1500]), max(memory[4000:])]))
+# How full the window is, and how much of what has ended waits for the next clearing, goes up and down with the machine.
+# What stays for good is there at the best of times as well: seven blocks more for each trace would show.
+print(json.dumps([len(memory), max(memory[500:1500]), min(memory[4000:])]))
 """
 
 
@@ -218,4 +220,4 @@ def test_memory_stays_flat_for_a_long_stream(network: Lab) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     count, early, late = json.loads(ended.stdout)
     assert count == 5000
-    assert late < 1.2 * early
+    assert late < 1.1 * early
