@@ -317,8 +317,8 @@ class Trace:
         return record
 
     def to_json(self) -> str:
-        """The same as JSON on one line, in half the time."""
-        # The encoder's own module: half of the probe's users write no JSON.
+        """The same as JSON on one line; without the step between, in two thirds of the time."""
+        # Who takes records in Python alone needs no encoder.
         import json
 
         return json.dumps(self, default=_fields, separators=(",", ":"), check_circular=False)
